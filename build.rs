@@ -32,6 +32,7 @@ const GUIDES: [&str; 11] = [
     "authentication",
     "command-line",
     "connections",
+    "crud",
     "doctor",
     "monitoring",
     "performance",

@@ -600,7 +600,7 @@ impl<S: Scope, R: ClientBulkResult> ClientBulk<S, R> {
         let write = queue.chosen_write(position).ok_or_else(unknown_write)?;
         if number("ok") != Some(1) {
             let error = write_error(reply_to_document(result)?);
-            self.progress.add_error(error, write.index);
+            self.progress.add_error(error, write.index, write.is_multi);
             // The writes before that of an ordered bulk have succeeded.
             if self.is_ordered && position > 0 {
                 self.progress.succeeded();
@@ -619,7 +619,10 @@ impl<S: Scope, R: ClientBulkResult> ClientBulk<S, R> {
             "insert" => {
                 let inserted = document.get_document("document").map_err(invalid)?;
                 let inserted_id = id_of(inserted)?;
-                let result = InsertOneResult { inserted_id };
+                let result = InsertOneResult {
+                    inserted_id,
+                    acknowledged: true,
+                };
                 results.insert_results.insert(write.index, result);
             }
             "update" => {
@@ -632,12 +635,16 @@ impl<S: Scope, R: ClientBulkResult> ClientBulk<S, R> {
                     matched_count: count("n"),
                     modified_count: count("nModified"),
                     upserted_id: upserted_id.map_err(invalid)?,
+                    acknowledged: true,
                 };
                 results.update_results.insert(write.index, result);
             }
             _ => {
                 let deleted_count = count("n");
-                let result = DeleteResult { deleted_count };
+                let result = DeleteResult {
+                    deleted_count,
+                    acknowledged: true,
+                };
                 results.delete_results.insert(write.index, result);
             }
         }

@@ -1,4 +1,4 @@
-//! Why a connection failed: the codes, their categories, and the facts that go with them.
+//! Why a connection failed, or an operation was rejected: the codes, their categories, and the facts that go with them.
 //!
 //! Every failed attempt to connect ends in exactly one [`CauseCode`]. The code is a contract: it is stable once
 //! released, programs may match on it and dashboards may count it. The message, the remedy and the facts beside it are
@@ -39,6 +39,8 @@ pub enum Category {
     Network,
     /// The connection is fine and what answers on it is not, or refuses.
     Server,
+    /// The server rejected a command of the program, or one of its writes.
+    Operation,
 }
 
 impl Category {
@@ -53,6 +55,7 @@ impl Category {
             Self::Credential => "credential",
             Self::Network => "network",
             Self::Server => "server",
+            Self::Operation => "operation",
         }
     }
 }
@@ -63,7 +66,7 @@ display_as_str!(Category);
 macro_rules! causes {
     ($($variant:ident = $code:literal, $category:ident, $when:literal;)*) => {
         codes! {
-            /// The stable name of a reason for a failed connection.
+            /// The stable name of a reason for a failed connection or a rejected operation.
             CauseCode
 
             $($variant = $code, $when;)*
@@ -162,9 +165,23 @@ causes! {
     AuthenticationFailed = "authentication-failed", Server, "the server rejected the credential";
     MechanismUnavailable = "mechanism-unavailable", Server, "the server does not offer the authentication mechanism";
     ServerNotProven = "server-not-proven", Server, "the server violated the rules of the authentication mechanism, or did not prove that it knows the user";
+
+    DuplicateKey = "duplicate-key", Operation, "a unique index already has the value";
+    ValidationFailed = "validation-failed", Operation, "the document violates the rules of its collection";
+    WriteConflict = "write-conflict", Operation, "another operation changed the same document at the same time";
+    NotPrimary = "not-primary", Operation, "the server is not the primary, or stops being it";
+    WriteConcernTimeout = "write-concern-timeout", Operation, "the write was made, but not confirmed by enough members in time";
+    MaxTimeExpired = "max-time-expired", Operation, "the time limit of the operation passed at the server";
+    DocumentTooLarge = "document-too-large", Operation, "the document is larger than the server allows";
+    CursorExpired = "cursor-expired", Operation, "the server does not have the cursor any more";
+    Unauthorized = "unauthorized", Operation, "the user has no right to run the command";
+    ImmutableField = "immutable-field", Operation, "the update changes a field that cannot change";
+    IndexConflict = "index-conflict", Operation, "there is another index with the same name or the same keys";
+    NamespaceExists = "namespace-exists", Operation, "there is a collection or a view with this name";
+    ApiStrict = "api-strict", Operation, "the command is not a part of the Stable API";
 }
 
-/// A reason for a failed connection, with the remedy and the facts that a person needs to fix it.
+/// A reason for a failed connection or a rejected operation, with the remedy and the facts that a person needs to fix it.
 ///
 /// `Display` prints the message alone, in one line.
 #[derive(Clone, Debug, PartialEq)]

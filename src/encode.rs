@@ -260,6 +260,20 @@ impl OptionFields {
         }
     }
 
+    /// Sets a field to an array of the program.
+    pub(crate) fn set_array(&mut self, key: &CStr, value: &(impl ToBson + ?Sized)) {
+        match Encoded::new(value, key.as_str()) {
+            Ok(encoded) => match encoded.value() {
+                RawBsonRef::Array(_) => self.set(key, encoded.value()),
+                _ => self.fail(Error::invalid_argument(format!(
+                    "{} must be an array",
+                    key.as_str()
+                ))),
+            },
+            Err(error) => self.fail(error),
+        }
+    }
+
     /// Lets the operation fail with `error` when it runs, unless an earlier error is known.
     pub(crate) fn fail(&mut self, error: Error) {
         self.error.get_or_insert(error);

@@ -21,7 +21,8 @@ use crate::address::ServerAddress;
 use crate::cause::{Cause, CauseCode};
 use crate::enum_text::display_as_str;
 use crate::printable::{Printable, printable};
-use crate::results::{BulkFailure, WriteFailure};
+use crate::results::{BulkFailure, DuplicateKey, WriteFailure, Written};
+use crate::server_code::DUPLICATE_KEYS;
 use crate::time::Elapsed;
 
 /// The result of an operation of this crate.
@@ -41,6 +42,7 @@ struct ErrorInner {
     command: Option<CommandFailure>,
     write: Option<WriteFailure>,
     bulk: Option<BulkFailure>,
+    written: Option<Written>,
     labels: Vec<String>,
     is_pool_cleared: bool,
     service_id: Option<ObjectId>,
@@ -78,6 +80,8 @@ pub enum ErrorKind {
     /// The server rejected some of the writes of an operation, or has not acknowledged them as the write concern
     /// requires. [`Error::write_failure`] has the details.
     Write,
+    /// The program's own source of documents failed ([`try_insert_many`](crate::Collection::try_insert_many)).
+    Source,
     /// The client was closed by [`Client::close`](crate::Client::close). Nothing was sent.
     ClientClosed,
 }
@@ -97,6 +101,7 @@ impl ErrorKind {
             Self::TooLarge => "too-large",
             Self::InvalidArgument => "invalid-argument",
             Self::Write => "write",
+            Self::Source => "source",
             Self::ClientClosed => "client-closed",
         }
     }
@@ -183,6 +188,7 @@ impl Error {
             command: None,
             write: None,
             bulk: None,
+            written: None,
             labels: Vec::new(),
             is_pool_cleared: false,
             service_id: None,
@@ -417,11 +423,32 @@ impl Error {
         error
     }
 
+    /// The program's source of documents failed.
+    #[cold]
+    pub(crate) fn of_source(source: Box<dyn StdError + Send + Sync>) -> Self {
+        let mut error = Self::new(ErrorKind::Source, "the source failed");
+        error.0.source = Some(Arc::from(source));
+        error
+    }
+
+    /// Names the document of a source that could not be taken or encoded.
+    #[cold]
+    pub(crate) fn of_document(mut self, index: usize) -> Self {
+        self.0.message = format!("document {index}: {}", self.0.message);
+        self
+    }
+
     /// Adds what is known about the other writes of a bulk.
     #[cold]
     pub(crate) fn in_bulk(mut self, write: Option<WriteFailure>, bulk: BulkFailure) -> Self {
         self.0.write = write.or(self.0.write);
         self.0.bulk = Some(bulk);
+        self
+    }
+
+    /// Sets the answer of [`written`](Self::written).
+    pub(crate) fn with_written(mut self, written: Written) -> Self {
+        self.0.written = Some(written);
         self
     }
 
@@ -476,6 +503,7 @@ impl Error {
         let mut error = Self::refused(failure, self.0.labels);
         error.0.server = self.0.server;
         error.0.stage = self.0.stage;
+        error.0.written = self.0.written;
         error
     }
 
@@ -598,7 +626,8 @@ impl Error {
         self.0.server.as_ref()
     }
 
-    /// The cause of a failed connection. Every error of an attempt to connect has exactly one.
+    /// The cause of a failed connection, or of a rejected command or write. Every error of an attempt to connect has exactly
+    /// one. The error of a server has one if its code has a remedy of its own.
     ///
     /// ```no_run
     /// # use mongotls::bson::doc;
@@ -636,16 +665,20 @@ impl Error {
     }
 
     /// The writes that failed, and the failure to acknowledge writes, if the error is one of a write
-    /// ([`ErrorKind::Write`]).
+    /// ([`ErrorKind::Write`]). An operation of several commands also has them if one of the commands failed for another
+    /// reason; [`bulk_failure`](Self::bulk_failure) has the writes that were made nevertheless.
     ///
     /// ```no_run
     /// # use mongotls::bson::{Document, doc};
     /// # let client = mongotls::Client::connect("mongodb://localhost")?;
     /// let things = client.database("shop").collection::<Document>("things");
-    /// if let Err(error) = things.insert_one(doc! { "_id": 1 }).run() {
-    ///     let failed = error.write_failure().map(|failure| failure.errors.as_slice());
-    ///     let is_duplicate = failed.is_some_and(|errors| errors.iter().any(|error| error.code == 11000));
-    ///     println!("there is a document with this _id: {is_duplicate}");
+    /// let documents = [doc! { "_id": 1 }, doc! { "_id": 1 }, doc! { "_id": 2 }];
+    /// if let Err(error) = things.insert_many(documents).ordered(false).run() {
+    ///     if let Some(failure) = error.write_failure() {
+    ///         for error in &failure.errors {
+    ///             println!("document {}: {}", error.index, error.message);
+    ///         }
+    ///     }
     /// }
     /// # Ok::<(), mongotls::Error>(())
     /// ```
@@ -673,6 +706,72 @@ impl Error {
     /// ```
     pub fn bulk_failure(&self) -> Option<&BulkFailure> {
         self.0.bulk.as_ref()
+    }
+
+    /// Returns whether the operation has written anything, as far as the driver can tell. The
+    /// [guide](crate::guide::crud#was-it-written) has the rules.
+    ///
+    /// ```no_run
+    /// # use mongotls::bson::{Document, doc};
+    /// # let client = mongotls::Client::connect("mongodb://localhost")?;
+    /// use mongotls::Written;
+    ///
+    /// let things = client.database("shop").collection::<Document>("things");
+    /// if let Err(error) = things.delete_one(doc! { "_id": 1 }).run() {
+    ///     match error.written() {
+    ///         Written::No => println!("nothing was deleted"),
+    ///         Written::Yes => println!("deleted, but not acknowledged as required"),
+    ///         _ => println!("look at the collection"),
+    ///     }
+    /// }
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
+    pub fn written(&self) -> Written {
+        let default = match self.0.stage {
+            Some(Stage::Command) => Written::Unknown,
+            _ => Written::No,
+        };
+        self.0.written.unwrap_or(default)
+    }
+
+    /// Returns true if a write violates a unique index: the first one that failed, or the only one.
+    ///
+    /// ```no_run
+    /// # use mongotls::bson::{Document, doc};
+    /// # let client = mongotls::Client::connect("mongodb://localhost")?;
+    /// let things = client.database("shop").collection::<Document>("things");
+    /// match things.insert_one(doc! { "_id": 1 }).run() {
+    ///     Err(error) if error.is_duplicate_key() => println!("it is there already"),
+    ///     outcome => drop(outcome?),
+    /// }
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
+    pub fn is_duplicate_key(&self) -> bool {
+        let of_write = self
+            .0
+            .write
+            .as_ref()
+            .and_then(|failure| failure.errors.first());
+        let code = match (of_write, &self.0.command) {
+            (Some(error), _) => error.code,
+            (None, Some(failure)) => failure.code,
+            (None, None) => return false,
+        };
+        DUPLICATE_KEYS.contains(&code)
+    }
+
+    /// The index and the values of a write that [violates a unique index](Self::is_duplicate_key).
+    pub fn duplicate_key(&self) -> Option<DuplicateKey> {
+        if let Some(error) = self
+            .0
+            .write
+            .as_ref()
+            .and_then(|failure| failure.errors.first())
+        {
+            return error.duplicate_key.clone();
+        }
+        let failure = self.0.command.as_ref()?;
+        DuplicateKey::read(failure.code, &failure.message, &failure.reply)
     }
 
     /// The error labels: those that the server sent, such as `RetryableWriteError`, and `SystemOverloadedError`

@@ -5,6 +5,7 @@
 //! | [`tls`] | every option of TLS, with an example each |
 //! | [`authentication`] | users and mechanisms |
 //! | [`connections`] | the pool, `mongodb+srv`, proxies, tunnels, closing a client, forking |
+//! | [`crud`] | collections: writes, their errors, and whether a failed one was made |
 //! | [`timeouts`] | the time limit of an operation, and of a cursor |
 //! | [`topologies`] | replica sets and sharded clusters |
 //! | [`sessions`] | sessions, causal consistency, the cluster time |
@@ -23,4 +24,4 @@ macro_rules! guides {
     };
 }
 
-guides! { authentication command_line connections doctor monitoring performance sessions timeouts tls topologies troubleshooting }
+guides! { authentication command_line connections crud doctor monitoring performance timeouts tls topologies troubleshooting }

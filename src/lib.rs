@@ -151,7 +151,9 @@ pub use collection::{
     ListCollections, ListDatabaseNames, ListDatabases, ListIndexNames, ListIndexes,
     ListSearchIndexes, ModifyCollection, RenameCollection, UpdateSearchIndex,
 };
+pub use collection::{Delete, InsertMany, ReplaceOne, UpdateMany, UpdateOne};
 pub use collection::{DeleteModel, ReplaceOneModel, UpdateManyModel, UpdateOneModel};
+pub use collection::{FindOneAndDelete, FindOneAndReplace, FindOneAndUpdate};
 pub use command::Command;
 pub use cursor::Cursor;
 pub use database::Database;
@@ -159,6 +161,7 @@ pub use encode::ToBson;
 pub use error::{Error, ErrorKind, Result};
 pub use index_model::{IndexModel, SearchIndexModel, SearchIndexType};
 pub use options::ClientOptions;
+pub use results::Written;
 pub use uri::ConnectionString;
 
 /// Runs the examples of the README with those of this documentation.

@@ -32,6 +32,14 @@ impl IdGenerator {
         }
     }
 
+    /// The same generator, with the bytes of the current process, which may be a forked child.
+    pub(crate) fn in_this_process(self) -> Self {
+        Self {
+            process: process_bytes(),
+            ..self
+        }
+    }
+
     /// Returns an ID that this process has not returned before.
     pub(crate) fn next(self) -> ObjectId {
         let [_, counter @ ..] = COUNTER.fetch_add(1, Ordering::Relaxed).to_be_bytes();

@@ -3,7 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use bson::raw::RawDocument;
 use bson::{Bson, Document};
+
+use crate::document::to_document;
+use crate::server_code::DUPLICATE_KEYS;
 
 mod admin;
 mod bulk;
@@ -20,16 +24,20 @@ pub use self::bulk::{
 pub struct InsertOneResult {
     /// The `_id` of the document: its own, or the one that the driver created.
     pub inserted_id: Bson,
+    /// False if the write concern asks for no answer (`w: 0`). Then nobody knows if the document was inserted.
+    pub acknowledged: bool,
 }
 
 /// The result of [`Collection::insert_many`](crate::Collection::insert_many).
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct InsertManyResult {
-    /// The number of documents that the server has inserted.
+    /// The number of documents that the server has inserted. 0 without acknowledgment.
     pub inserted_count: u64,
     /// The `_id` of each inserted document, by its index in the input. Empty after `count_only()`.
     pub inserted_ids: BTreeMap<usize, Bson>,
+    /// False if the write concern asks for no answer (`w: 0`). Then nobody knows which documents were inserted.
+    pub acknowledged: bool,
 }
 
 /// The result of an update or a replacement.
@@ -42,6 +50,8 @@ pub struct UpdateResult {
     pub modified_count: u64,
     /// The `_id` of the document that an upsert inserted, or `None` if it inserted none.
     pub upserted_id: Option<Bson>,
+    /// False if the write concern asks for no answer (`w: 0`). Then the counts are 0.
+    pub acknowledged: bool,
 }
 
 /// The result of a deletion.
@@ -50,6 +60,33 @@ pub struct UpdateResult {
 pub struct DeleteResult {
     /// The number of documents that were deleted.
     pub deleted_count: u64,
+    /// False if the write concern asks for no answer (`w: 0`). Then the count is 0.
+    pub acknowledged: bool,
+}
+
+/// The answer to the question whether a failed operation has written anything ([`Error::written`](crate::Error::written)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Written {
+    /// Nothing was written: nothing was sent, or the server's answer proves it.
+    No,
+    /// Nothing proves that something was written, and nothing that it was not.
+    Unknown,
+    /// A part of the writes was made.
+    Partly,
+    /// All writes were made.
+    Yes,
+}
+
+/// The values that violate a unique index.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct DuplicateKey {
+    /// The name of the index, or `None` if the server's text does not have it.
+    pub index: Option<String>,
+    /// The keys of the index, such as `{ email: 1 }`. Servers before MongoDB 4.4 do not send them.
+    pub pattern: Option<Document>,
+    /// The values that exist already, such as `{ email: "a@example.com" }`. Servers before MongoDB 4.4 do not send them.
+    pub value: Option<Document>,
 }
 
 /// One write that the server rejected.
@@ -66,6 +103,8 @@ pub struct WriteError {
     pub message: String,
     /// More about the reason, such as the rule that a document violates.
     pub details: Option<Document>,
+    /// The index and the values, if the write violates a unique index.
+    pub duplicate_key: Option<DuplicateKey>,
 }
 
 /// The writes were made, but not acknowledged as the write concern requires.
@@ -89,8 +128,46 @@ pub struct WriteConcernError {
 pub struct WriteFailure {
     /// The writes that the server rejected, in the order of their indexes.
     pub errors: Vec<WriteError>,
+    /// The number of further writes that the server rejected, which are not in `errors`
+    /// ([`keep_failures`](crate::InsertMany::keep_failures)).
+    pub unlisted_errors: u64,
     /// The failure to acknowledge the writes that were made.
     pub concern_error: Option<WriteConcernError>,
+    /// The index of the document that the source did not provide, or that could not be encoded. The operation stopped
+    /// there.
+    pub stopped_at: Option<usize>,
+}
+
+impl DuplicateKey {
+    /// Reads the text of an error, and the fields `keyPattern` and `keyValue` that the server sends next to it.
+    pub(crate) fn of(
+        code: i32,
+        message: &str,
+        field: impl Fn(&str) -> Option<Document>,
+    ) -> Option<Self> {
+        DUPLICATE_KEYS.contains(&code).then(|| Self {
+            index: index_name(message).map(str::to_owned),
+            pattern: field("keyPattern"),
+            value: field("keyValue"),
+        })
+    }
+
+    /// Reads the reply to a command that failed.
+    pub(crate) fn read(code: i32, message: &str, reply: &RawDocument) -> Option<Self> {
+        Self::of(code, message, |key| {
+            to_document(reply.get_document(key).ok()?).ok()
+        })
+    }
+}
+
+/// Returns the name of the index in the text of a server: "E11000 duplicate key error collection: db.c index: a_1 dup key:
+/// { a: 5 }".
+fn index_name(message: &str) -> Option<&str> {
+    let (_, rest) = message.split_once(" index: ")?;
+    let (name, _) = rest.split_once(" dup key")?;
+    // Before MongoDB 4.2 the collection is a part of the name.
+    let name = name.rsplit_once('$').map_or(name, |(_, name)| name);
+    Some(name.trim())
 }
 
 impl fmt::Display for WriteFailure {
@@ -98,8 +175,9 @@ impl fmt::Display for WriteFailure {
         match (self.errors.as_slice(), &self.concern_error) {
             ([first, others @ ..], _) => {
                 write!(f, "write {} failed: {}", first.index, first.message)?;
-                if !others.is_empty() {
-                    write!(f, " (and {} more)", others.len())?;
+                let others = others.len() as u64 + self.unlisted_errors;
+                if others > 0 {
+                    write!(f, " (and {others} more)")?;
                 }
                 Ok(())
             }

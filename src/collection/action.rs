@@ -17,8 +17,8 @@ use crate::error::{Error, Result};
 use crate::event::OperationId;
 use crate::op::run_command::Opened;
 use crate::op::{
-    CursorFields, CursorReply, CursorTiming, Operation, OperationKind, OperationSession, TimeLimit,
-    execute, transformed_write,
+    CursorFields, CursorReply, CursorTiming, Extent, Operation, OperationKind, OperationSession,
+    TimeLimit, execute, transformed_write,
 };
 use crate::options::{ReadConcern, ReadPreference, Verbosity, WriteConcern};
 use crate::time::{TimeoutKind, TimeoutMs};
@@ -206,7 +206,7 @@ impl<S: Scope> Action<S> {
         };
         let (reply, connection) = execute::run(client, &operation, &mut fields)?;
         if kind == CursorCommand::ReadAndWrite {
-            self.transformed(WriteReply::read(&reply)?.check())?;
+            self.transformed(WriteReply::read(&reply)?.check(Extent::Documents))?;
         }
         Ok(Opened {
             reply: CursorReply::new(reply, fields),
@@ -358,7 +358,7 @@ impl<S: Scope> Action<S> {
             operation.session = OperationSession::Omitted;
         }
         let (reply, _connection) = execute::run(self.client(), &operation, &mut ())?;
-        self.transformed(WriteReply::read(&reply)?.check())?;
+        self.transformed(WriteReply::read(&reply)?.check(Extent::Documents))?;
         Ok(reply)
     }
 
@@ -493,102 +493,112 @@ impl EncodeCommand for ExplainCommand<'_> {
 }
 
 /// Declares setters of an action for options that are fields of its command. A row has the type of the value, and the
-/// name of the field if it is not that of the setter.
+/// name of the field. With `in statement;` the options are fields of the one statement that the command has.
 macro_rules! option_fields {
-    ($($(#[$doc:meta])* $name:ident: $kind:tt => $key:literal;)*) => {
-        $($crate::collection::action::option_fields!(@$kind $(#[$doc])* $name $key);)*
+    (in statement; $($(#[$doc:meta])* $name:ident: $kind:tt => $key:literal;)*) => {
+        $($crate::collection::action::option_fields!(@$kind [statement] $(#[$doc])* $name $key);)*
     };
-    (@bool $(#[$doc:meta])* $name:ident $key:literal) => {
+    ($($(#[$doc:meta])* $name:ident: $kind:tt => $key:literal;)*) => {
+        $($crate::collection::action::option_fields!(@$kind [action.options] $(#[$doc])* $name $key);)*
+    };
+    (@bool [$($place:tt)+] $(#[$doc:meta])* $name:ident $key:literal) => {
         $(#[$doc])*
         pub fn $name(mut self, $name: bool) -> Self {
-            self.action.options.set(bson::cstr!($key), $name);
+            self.$($place)+.set(bson::cstr!($key), $name);
             self
         }
     };
-    (@text $(#[$doc:meta])* $name:ident $key:literal) => {
+    (@text [$($place:tt)+] $(#[$doc:meta])* $name:ident $key:literal) => {
         $(#[$doc])*
         pub fn $name(mut self, $name: impl AsRef<str>) -> Self {
-            self.action.options.set(bson::cstr!($key), $name.as_ref());
+            self.$($place)+.set(bson::cstr!($key), $name.as_ref());
             self
         }
     };
-    (@seconds $(#[$doc:meta])* $name:ident $key:literal) => {
+    (@seconds [$($place:tt)+] $(#[$doc:meta])* $name:ident $key:literal) => {
         $(#[$doc])*
         pub fn $name(mut self, $name: std::time::Duration) -> Self {
             let seconds = i64::try_from($name.as_secs()).unwrap_or(i64::MAX);
-            self.action.options.set(bson::cstr!($key), seconds);
+            self.$($place)+.set(bson::cstr!($key), seconds);
             self
         }
     };
     // A type of `options/` with a method `to_document`.
-    (@[$kind:ty] $(#[$doc:meta])* $name:ident $key:literal) => {
+    (@[$kind:ty] [$($place:tt)+] $(#[$doc:meta])* $name:ident $key:literal) => {
         $(#[$doc])*
         pub fn $name(mut self, $name: $kind) -> Self {
-            self.action.options.set_document(bson::cstr!($key), &$name.to_document());
+            self.$($place)+.set_document(bson::cstr!($key), &$name.to_document());
             self
         }
     };
     // A type of `options/` with a method `as_str`.
-    (@($kind:ty) $(#[$doc:meta])* $name:ident $key:literal) => {
+    (@($kind:ty) [$($place:tt)+] $(#[$doc:meta])* $name:ident $key:literal) => {
         $(#[$doc])*
         pub fn $name(mut self, $name: $kind) -> Self {
-            self.action.options.set(bson::cstr!($key), $name.as_str());
+            self.$($place)+.set(bson::cstr!($key), $name.as_str());
             self
         }
     };
-    (@i64 $(#[$doc:meta])* $name:ident $key:literal) => {
+    (@i64 [$($place:tt)+] $(#[$doc:meta])* $name:ident $key:literal) => {
         $(#[$doc])*
         pub fn $name(mut self, $name: i64) -> Self {
-            self.action.options.set(bson::cstr!($key), $name);
+            self.$($place)+.set(bson::cstr!($key), $name);
             self
         }
     };
-    (@u64 $(#[$doc:meta])* $name:ident $key:literal) => {
+    (@u64 [$($place:tt)+] $(#[$doc:meta])* $name:ident $key:literal) => {
         $(#[$doc])*
         pub fn $name(mut self, $name: u64) -> Self {
             let value = i64::try_from($name).unwrap_or(i64::MAX);
-            self.action.options.set(bson::cstr!($key), value);
+            self.$($place)+.set(bson::cstr!($key), value);
             self
         }
     };
-    (@document $(#[$doc:meta])* $name:ident $key:literal) => {
+    (@document [$($place:tt)+] $(#[$doc:meta])* $name:ident $key:literal) => {
         $(#[$doc])*
         pub fn $name(mut self, $name: impl $crate::encode::ToBson) -> Self {
-            self.action.options.set_document(bson::cstr!($key), &$name);
+            self.$($place)+.set_document(bson::cstr!($key), &$name);
             self
         }
     };
-    (@value $(#[$doc:meta])* $name:ident $key:literal) => {
+    (@value [$($place:tt)+] $(#[$doc:meta])* $name:ident $key:literal) => {
         $(#[$doc])*
         pub fn $name(mut self, $name: impl $crate::encode::ToBson) -> Self {
-            self.action.options.set_value(bson::cstr!($key), &$name);
+            self.$($place)+.set_value(bson::cstr!($key), &$name);
             self
         }
     };
-    (@hint $(#[$doc:meta])* $name:ident $key:literal) => {
+    (@array [$($place:tt)+] $(#[$doc:meta])* $name:ident $key:literal) => {
+        $(#[$doc])*
+        pub fn $name(mut self, $name: impl $crate::encode::ToBson) -> Self {
+            self.$($place)+.set_array(bson::cstr!($key), &$name);
+            self
+        }
+    };
+    (@hint [$($place:tt)+] $(#[$doc:meta])* $name:ident $key:literal) => {
         $(#[$doc])*
         pub fn $name(mut self, $name: impl Into<$crate::options::Hint>) -> Self {
             match $name.into() {
-                $crate::options::Hint::Name(name) => self.action.options.set(bson::cstr!($key), name),
+                $crate::options::Hint::Name(name) => self.$($place)+.set(bson::cstr!($key), name),
                 $crate::options::Hint::Keys(keys) => {
-                    self.action.options.set_document(bson::cstr!($key), &keys);
+                    self.$($place)+.set_document(bson::cstr!($key), &keys);
                 }
             }
             self
         }
     };
-    (@collation $(#[$doc:meta])* $name:ident $key:literal) => {
+    (@collation [$($place:tt)+] $(#[$doc:meta])* $name:ident $key:literal) => {
         $(#[$doc])*
         pub fn $name(mut self, $name: $crate::options::Collation) -> Self {
-            self.action.options.set_document(bson::cstr!($key), &$name.to_document());
+            self.$($place)+.set_document(bson::cstr!($key), &$name.to_document());
             self
         }
     };
-    (@duration_ms $(#[$doc:meta])* $name:ident $key:literal) => {
+    (@duration_ms [$($place:tt)+] $(#[$doc:meta])* $name:ident $key:literal) => {
         $(#[$doc])*
         pub fn $name(mut self, $name: std::time::Duration) -> Self {
             let ms = i64::try_from($name.as_millis()).unwrap_or(i64::MAX);
-            self.action.options.set(bson::cstr!($key), ms);
+            self.$($place)+.set(bson::cstr!($key), ms);
             self
         }
     };

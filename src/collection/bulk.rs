@@ -20,7 +20,7 @@ use super::model::{
     append_insert,
 };
 use super::progress::Progress;
-use super::write::WriteReply;
+use super::write::{WriteReply, replied};
 use crate::client_session::{Free, Scope, session_of};
 use crate::encode::{OptionFields, ToBson};
 use crate::error::{Error, Result};
@@ -28,7 +28,7 @@ use crate::event::OperationId;
 use crate::op::{
     Operation, OperationKind, OperationSession, QueuedWrite, Rules, TimeLimit, WriteQueue, execute,
 };
-use crate::results::{BulkWriteResult, PartialBulkWriteResult};
+use crate::results::{BulkWriteResult, PartialBulkWriteResult, Written};
 use crate::time::TimeoutMs;
 
 impl<T, S: Scope> Collection<T, S> {
@@ -342,9 +342,12 @@ impl<T, S: Scope> Bulk<T, S> {
         let timeout = self.action.timeout_ms().or_else(of_client);
         let limit = timeout.map_or(TimeLimit::OfClient, |it| TimeLimit::Until(it.begin()));
         while let Some(kind) = self.next_kind() {
-            let reply = self.run_command(kind, limit, is_acknowledged)?;
+            let (reply, labels) = self.run_command(kind, limit, is_acknowledged)?;
             if is_acknowledged {
-                self.read(kind, WriteReply::read(&reply)?)?;
+                let mut reply = WriteReply::read(&reply)
+                    .map_err(|error| error.with_written(Written::Unknown))?;
+                reply.add_labels(labels);
+                self.read(kind, reply)?;
             }
             self.queue(kind).borrow_mut().advance();
             if self.progress.is_over(self.is_ordered) {
@@ -384,7 +387,7 @@ impl<T, S: Scope> Bulk<T, S> {
         kind: CommandKind,
         limit: TimeLimit,
         is_acknowledged: bool,
-    ) -> Result<bson::RawDocumentBuf> {
+    ) -> Result<(bson::RawDocumentBuf, Vec<String>)> {
         let own = self.own_fields(kind)?;
         let command = self.action.command(kind.name, &own)?;
         let session = session_of(&self.action.scope);
@@ -406,8 +409,10 @@ impl<T, S: Scope> Bulk<T, S> {
             session,
             ..self.action.write(&command, &self.id, retries)
         };
-        let (reply, _) = execute::run(self.action.client(), &operation, &mut ())?;
-        Ok(reply)
+        match execute::run(self.action.client(), &operation, &mut ()) {
+            Ok((reply, _)) => Ok((reply, Vec::new())),
+            Err(error) => replied(error),
+        }
     }
 
     /// The fields of the command, besides the options that each command has.
@@ -436,9 +441,9 @@ impl<T, S: Scope> Bulk<T, S> {
         };
         let queue = queue.borrow();
         let result = &mut self.progress.result;
-        let index_of = |index| {
+        let write_of = |index| {
             let write = queue.chosen_write(index);
-            write.map(|write| write.index).ok_or_else(unknown_write)
+            write.ok_or_else(unknown_write)
         };
         let upserted = reply.upserted.len() as u64;
         match kind {
@@ -451,7 +456,7 @@ impl<T, S: Scope> Bulk<T, S> {
             _ => result.deleted_count += reply.n,
         }
         for (index, id) in std::mem::take(&mut reply.upserted) {
-            result.upserted_ids.insert(index_of(index)?, id);
+            result.upserted_ids.insert(write_of(index)?.index, id);
         }
         let failed: BTreeSet<usize> = reply.errors.iter().map(|error| error.index).collect();
         let first_failed = failed.first().copied();
@@ -474,7 +479,7 @@ impl<T, S: Scope> Bulk<T, S> {
         if has_success {
             self.progress.succeeded();
         }
-        self.progress.add_errors(&mut reply, index_of)
+        self.progress.add_errors(&mut reply, write_of)
     }
 }
 

@@ -7,13 +7,11 @@ use bson::{Bson, RawBsonRef, cstr};
 use super::Collection;
 use super::action::{self, Action};
 use super::document_id::ensure_id;
-use super::write::WriteReply;
+use super::write::OneStatement;
 use crate::client_session::{Free, Scope};
 use crate::encode::{ToBson, append_document};
 use crate::error::Result;
-use crate::event::OperationId;
 use crate::object_id::IdGenerator;
-use crate::op::{Operation, OperationKind, execute};
 use crate::results::InsertOneResult;
 use crate::wire::request::DocumentSequence;
 
@@ -74,20 +72,21 @@ impl<S: Scope> InsertOne<S> {
     pub fn run(self) -> Result<InsertOneResult> {
         let (document, inserted_id) = self.document?;
         let own = [(cstr!("ordered"), RawBsonRef::Boolean(true))];
-        let command = self.action.command("insert", &own)?;
-        let sequences = [DocumentSequence {
-            identifier: "documents",
-            documents: &document,
-        }];
-        let id = OperationId::default();
-        let operation = Operation {
-            sequences: &sequences,
-            ..self
-                .action
-                .write(&command, &id, OperationKind::RetryableWrite)
+        let write = OneStatement {
+            name: "insert",
+            own: &own,
+            statement: Some(DocumentSequence {
+                identifier: "documents",
+                documents: &document,
+            }),
+            writes_one: true,
+            options: &self.action.options,
+            hints_since: 0,
         };
-        let (reply, _connection) = execute::run(self.action.client(), &operation, &mut ())?;
-        self.action.transformed(WriteReply::read(&reply)?.check())?;
-        Ok(InsertOneResult { inserted_id })
+        let (_, _, acknowledged) = self.action.run_write(&write)?;
+        Ok(InsertOneResult {
+            inserted_id,
+            acknowledged,
+        })
     }
 }

@@ -10,7 +10,8 @@
 //! | `action.rs` | the parts of every action, and the macros for their setters |
 //! | `find.rs` `aggregate.rs` `count.rs` `distinct.rs` | reads |
 //! | `bulk.rs` `model.rs` `progress.rs` | bulk writes; the models and the results that they share with those of the client |
-//! | `insert.rs` `update.rs` `delete.rs` `find_and_modify.rs` | writes |
+//! | `insert.rs` `insert_many.rs` `update.rs` `delete.rs` `find_and_modify.rs` | writes |
+//! | `write.rs` | the command of a write with one statement, and its reply |
 //!
 //! Sources: "CRUD API", "Read and Write Concern", "Find, getMore and killCursors".
 
@@ -19,13 +20,17 @@ mod admin;
 mod aggregate;
 mod bulk;
 mod count;
+mod delete;
 mod distinct;
 mod document_id;
 mod find;
+mod find_and_modify;
 mod insert;
+mod insert_many;
 mod model;
 mod progress;
 mod target;
+mod update;
 mod write;
 
 use std::fmt;
@@ -44,13 +49,17 @@ pub use self::aggregate::Aggregate;
 pub use self::bulk::Bulk;
 pub(crate) use self::bulk::{id_of, unknown_write};
 pub use self::count::{CountDocuments, EstimatedDocumentCount};
+pub use self::delete::Delete;
 pub use self::distinct::Distinct;
 pub use self::find::{Find, FindOne};
+pub use self::find_and_modify::{FindOneAndDelete, FindOneAndReplace, FindOneAndUpdate};
 pub use self::insert::InsertOne;
+pub use self::insert_many::InsertMany;
 pub use self::model::{DeleteModel, ReplaceOneModel, UpdateManyModel, UpdateOneModel};
 pub(crate) use self::model::{LastModel, ModelWriter};
 pub(crate) use self::progress::Progress;
 use self::target::Target;
+pub use self::update::{ReplaceOne, UpdateMany, UpdateOne};
 pub(crate) use self::write::write_error;
 use crate::client::Client;
 use crate::client_session::{Free, Scope};

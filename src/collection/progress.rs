@@ -5,9 +5,11 @@ use bson::raw::RawDocument;
 use super::write::{self, WriteReply};
 use crate::document::reply_to_document;
 use crate::error::{Error, Result};
+use crate::op::{QueuedWrite, refusal};
 use crate::results::{
-    BulkFailure, PartialBulkWriteResult, WriteConcernError, WriteError, WriteFailure,
+    BulkFailure, PartialBulkWriteResult, WriteConcernError, WriteError, WriteFailure, Written,
 };
+use crate::server_code;
 
 /// See the [module documentation](self). `R` is the type of the result.
 #[derive(Debug, Default)]
@@ -15,7 +17,12 @@ pub(crate) struct Progress<R> {
     pub(crate) result: R,
     /// True if a write has certainly succeeded.
     has_success: bool,
+    /// True if a write that failed may have changed documents.
+    is_doubtful: bool,
     errors: Vec<WriteError>,
+    kept_errors: Option<usize>,
+    unlisted_errors: u64,
+    stopped_at: Option<usize>,
     concern_errors: Vec<WriteConcernError>,
     labels: Vec<String>,
     /// The error that ended the bulk, if it is not that of a single write.
@@ -35,7 +42,25 @@ impl<R> Progress<R> {
 
     /// Returns whether nothing more is sent.
     pub(crate) fn is_over(&self, is_ordered: bool) -> bool {
-        self.failure.is_some() || is_ordered && !self.errors.is_empty()
+        self.failure.is_some() || is_ordered && self.has_rejected()
+    }
+
+    fn has_rejected(&self) -> bool {
+        !self.errors.is_empty() || self.unlisted_errors > 0
+    }
+
+    /// Returns whether the bulk has written anything although it failed.
+    fn written(&self) -> Written {
+        let of_end = self.failure.as_ref().map(Error::written);
+        match (self.has_success, of_end) {
+            (false, Some(written)) if self.is_doubtful => written.max(Written::Unknown),
+            (false, Some(written)) => written,
+            (true, Some(_)) => Written::Partly,
+            (true, None) if self.has_rejected() => Written::Partly,
+            (true, None) => Written::Yes,
+            (false, None) if self.is_doubtful => Written::Unknown,
+            (false, None) => Written::No,
+        }
     }
 
     /// Notes that a write has certainly succeeded.
@@ -43,9 +68,23 @@ impl<R> Progress<R> {
         self.has_success = true;
     }
 
-    /// Adds an error of a write, with its index in the bulk.
-    pub(crate) fn add_error(&mut self, error: WriteError, index: usize) {
-        self.errors.push(WriteError { index, ..error });
+    /// Adds an error of a write, with its index in the bulk. `is_multi`: it may have changed some documents before.
+    pub(crate) fn add_error(&mut self, error: WriteError, index: usize, is_multi: bool) {
+        self.is_doubtful |= is_multi || server_code::CUT_SHORT.contains(&error.code);
+        match self.kept_errors {
+            Some(limit) if self.errors.len() >= limit => self.unlisted_errors += 1,
+            _ => self.errors.push(WriteError { index, ..error }),
+        }
+    }
+
+    /// Keeps no more than this number of errors, and counts the others.
+    pub(crate) fn keep_errors(&mut self, limit: usize) {
+        self.kept_errors = Some(limit);
+    }
+
+    /// Notes the index of the first document that is not a part of the bulk, because the source or its encoding failed.
+    pub(crate) fn stopped_at(&mut self, index: usize) {
+        self.stopped_at = Some(index);
     }
 
     /// Adds the failure of a command to acknowledge its writes.
@@ -78,46 +117,51 @@ impl<R> Progress<R> {
     /// # Errors
     /// If a write failed or was not acknowledged as required, or if another error ended the bulk.
     pub(crate) fn finish(self, partial: fn(R) -> PartialBulkWriteResult) -> Result<R> {
-        let has_failed = !self.errors.is_empty() || !self.concern_errors.is_empty();
+        let has_failed = self.has_rejected() || !self.concern_errors.is_empty();
         if !has_failed && self.failure.is_none() {
             return Ok(self.result);
         }
+        let written = self.written();
         let mut errors = self.errors;
         errors.sort_by_key(|error| error.index);
-        let failure = has_failed.then(|| WriteFailure {
+        let has_details = has_failed || self.stopped_at.is_some();
+        let failure = has_details.then(|| WriteFailure {
             errors,
+            unlisted_errors: self.unlisted_errors,
             concern_error: self.concern_errors.first().cloned(),
+            stopped_at: self.stopped_at,
         });
         let bulk = BulkFailure {
             concern_errors: self.concern_errors,
             partial_result: self.has_success.then(|| partial(self.result)),
         };
-        Err(match (self.failure, failure) {
+        let error = match (self.failure, failure) {
             (Some(error), None) if bulk.partial_result.is_none() => error,
             (Some(error), failure) => error.in_bulk(failure, bulk),
             (None, failure) => {
                 let error = Error::write(failure.unwrap_or_default());
                 error.with_labels(&self.labels).in_bulk(None, bulk)
             }
-        })
+        };
+        Err(refusal::explained(error.with_written(written)))
     }
 
-    /// Adds the errors of a reply to `insert`, `update` or `delete`. `index_of` maps the index of a write in the command to
-    /// that in the bulk.
+    /// Adds the errors of a reply to `insert`, `update` or `delete`. `write_of` returns the write of the bulk with an
+    /// index in the command.
     ///
     /// # Errors
     /// If the reply has an error of a write that the command does not have.
     pub(super) fn add_errors(
         &mut self,
         reply: &mut WriteReply,
-        index_of: impl Fn(usize) -> Result<usize>,
+        write_of: impl Fn(usize) -> Result<QueuedWrite>,
     ) -> Result<()> {
         if let Some(error) = reply.concern_error.take() {
             self.add_concern_error(error, &reply.labels);
         }
         for error in reply.errors.drain(..) {
-            let index = index_of(error.index)?;
-            self.add_error(error, index);
+            let write = write_of(error.index)?;
+            self.add_error(error, write.index, write.is_multi);
         }
         Ok(())
     }

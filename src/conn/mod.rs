@@ -69,6 +69,8 @@ pub(crate) struct Request<'a> {
     pub(crate) server_time_limit: ServerTimeLimit,
     /// The operation that the command belongs to. `None`: the command is an operation of its own.
     pub(crate) operation_id: Option<&'a OperationId>,
+    /// False for a write without acknowledgment: the server does not answer it.
+    pub(crate) has_reply: bool,
 }
 
 impl<'a> Request<'a> {
@@ -83,6 +85,7 @@ impl<'a> Request<'a> {
             },
             server_time_limit: ServerTimeLimit::NONE,
             operation_id: None,
+            has_reply: true,
         }
     }
 }
@@ -277,6 +280,9 @@ impl Connection {
         }
         let id = self.next_request_id();
         self.encode(request, id, deadline)?;
+        if !request.has_reply {
+            request::expect_no_reply(&mut self.buffer);
+        }
         let has_listener = self.commands.has_listener(!self.established);
         let open = has_listener.then(|| self.start(request, id));
         self.compress(request);
@@ -360,6 +366,9 @@ impl Connection {
         fields: &mut dyn ReadReply,
         deadline: Option<Deadline>,
     ) -> Result<RawDocumentBuf> {
+        if !request.has_reply {
+            return self.send_only(stage, request, deadline);
+        }
         let expected = Expected {
             request_id: id,
             offered: self.offered,
@@ -373,6 +382,22 @@ impl Connection {
         self.says_state_changed =
             matches!(success, Ok(Success::ButNotReplicated)) && StateChange::read(&reply).is_some();
         success.map(|_| reply)
+    }
+
+    /// Sends the message in the buffer, which the server does not answer. Returns the reply that stands for none: `ok: 1`
+    /// ("Command Logging and Monitoring", "Unacknowledged/Acknowledged Writes").
+    fn send_only(
+        &mut self,
+        stage: Stage,
+        request: &Request<'_>,
+        deadline: Option<Deadline>,
+    ) -> Result<RawDocumentBuf> {
+        self.exchange_by(deadline, |_| Ok(())).map_err(|failure| {
+            let what = format!("sending {}", Quoted(&request.command.name()));
+            self.explain(failure, stage, &what, deadline)
+        })?;
+        self.says_state_changed = false;
+        Ok(bson::rawdoc! { "ok": 1 })
     }
 
     /// Emits the start event of the command whose message is in the buffer.

@@ -22,6 +22,7 @@ mod security_level;
 pub(crate) mod srv;
 mod tls;
 mod wording;
+mod write;
 
 use std::path::Path;
 
@@ -55,6 +56,7 @@ impl<R: Into<Reason>> From<R> for Cause {
             Reason::Srv(reason) => srv::explain(reason),
             Reason::Certificate(reason) => certificate::explain(reason),
             Reason::Revocation(reason) => revocation::explain(reason),
+            Reason::Refusal(reason) => write::explain(reason),
         };
         Self::explained(reason, explanation)
     }

@@ -10,6 +10,8 @@ use std::time::Instant;
 
 use bson::RawDocumentBuf;
 
+use super::evidence::Evidence;
+use super::refusal;
 use super::retry::{AttemptServer, Attempts, Retry, check_write_concern};
 use super::session::{Concerns, OperationSession};
 use super::target::{CursorTarget, Place, SelectedConnection};
@@ -56,10 +58,20 @@ pub(crate) fn run(
 ) -> Result<(RawDocumentBuf, SelectedConnection)> {
     let mut held = None;
     let number = Cell::new(None);
-    let operation = Operation {
+    let mut operation = Operation {
         number: Some(&number),
         ..*operation
     };
+    if !operation.has_reply() {
+        if matches!(operation.session, OperationSession::Explicit(_)) {
+            return Err(Error::invalid_argument(
+                "a write with the write concern w: 0 cannot run in a session of the program",
+            ));
+        }
+        // Without a reply nobody knows if the server has run it ("Retryable Writes", "Driver Sessions").
+        operation.kind = OperationKind::Write;
+        operation.session = OperationSession::Omitted;
+    }
     match run_attempts(client, &operation, fields, &mut held) {
         Ok((reply, mut connection)) => {
             connection.session =
@@ -68,7 +80,7 @@ pub(crate) fn run(
         }
         Err(error) => {
             client.deployment().sessions.end(held, None);
-            Err(error)
+            Err(refusal::explained(error))
         }
     }
 }
@@ -136,8 +148,7 @@ fn run_until(
                 Err(error) => error,
             };
         // Most operations succeed at once. So nothing is computed for retries before the first error.
-        let attempts =
-            attempts.get_or_insert_with(|| deployment.attempts(operation.current_kind(), deadline));
+        let attempts = attempts.get_or_insert_with(|| deployment.attempts(operation, deadline));
         if prepare_retry(attempts, error, (&selected).into(), deadline)?.deprioritize {
             deprioritized.push(selected.server.address().clone());
         }
@@ -191,9 +202,9 @@ pub(crate) fn run_at(
             Ok(reply) => return Ok(reply),
             Err(error) => error,
         };
-        let attempts =
-            attempts.get_or_insert_with(|| deployment.attempts(operation.kind, deadline));
-        prepare_retry(attempts, error, AttemptServer::OF_CURSOR, deadline)?;
+        let attempts = attempts.get_or_insert_with(|| deployment.attempts(operation, deadline));
+        prepare_retry(attempts, error, AttemptServer::OF_CURSOR, deadline)
+            .map_err(refusal::explained)?;
         deployment = client.deployment();
     }
 }
@@ -284,9 +295,15 @@ impl Deployment<'_> {
     }
 
     /// The attempts of an operation that has just failed for the first time.
-    fn attempts(self, kind: OperationKind, deadline: Option<Deadline>) -> Attempts {
+    fn attempts(self, operation: &Operation<'_>, deadline: Option<Deadline>) -> Attempts {
         let has_limit = deadline.is_some_and(|deadline| deadline.replaces_step_limits());
-        Attempts::new(kind, self.options, has_limit)
+        let kind = operation.current_kind();
+        let evidence = Evidence {
+            kind,
+            extent: operation.current_extent(),
+            has_reply: operation.has_reply(),
+        };
+        Attempts::new(kind, self.options, has_limit).with_evidence(evidence)
     }
 
     /// Checks out a connection to the selected server.
@@ -391,6 +408,7 @@ impl Deployment<'_> {
                 min_round_trip_time: is_limited.then_some(selected.min_round_trip_time),
             },
             operation_id: Some(operation.id),
+            has_reply: operation.has_reply(),
         };
         let connection = &mut selected.connection;
         let reply = self.run_reauthenticating(connection, &request, fields, deadline);
@@ -455,7 +473,10 @@ fn check_wire_version(operation: &Operation<'_>, newest: i32) -> Result<()> {
     if newest >= oldest {
         return Ok(());
     }
-    let name = operation.command.name();
+    let name = match operation.needed_by {
+        Some(part) => part,
+        None => operation.command.name(),
+    };
     Err(Error::invalid_argument(format!(
         "{name} needs a server with wire version {oldest} or later, and this one has {newest}"
     )))

@@ -12,6 +12,8 @@
 //! | file | holds |
 //! |---|---|
 //! | `execute.rs` | the sequence above, for an operation that selects a server and for one of an open cursor |
+//! | `evidence.rs` | whether a failed attempt may have written |
+//! | `refusal.rs` | the cause of an error that a server answers with |
 //! | `retry.rs` | the decision whether and when to retry: no clock, no sleep |
 //! | `timeout.rs` | the time limits of operations and cursors |
 //! | `kind.rs` | the kinds of operations, as far as retries depend on them |
@@ -29,11 +31,13 @@
 
 mod batch;
 pub(crate) mod end_sessions;
+mod evidence;
 pub(crate) mod execute;
 mod get_more;
 mod kill_cursors;
 mod kind;
 mod queue;
+pub(crate) mod refusal;
 mod retry;
 pub(crate) mod run_command;
 mod session;
@@ -94,6 +98,10 @@ pub(crate) struct Operation<'a> {
     pub(crate) number: Option<&'a Cell<Option<i64>>>,
     /// The oldest wire version that has this operation. An older server does not get the command.
     pub(crate) min_wire_version: i32,
+    /// The part of the operation that needs `min_wire_version`, or `None` for the command itself.
+    pub(crate) needed_by: Option<&'static str>,
+    /// The documents that the command may write.
+    pub(crate) extent: Extent,
 }
 
 impl<'a> Operation<'a> {
@@ -119,6 +127,8 @@ impl<'a> Operation<'a> {
             session: OperationSession::Implicit,
             number: None,
             min_wire_version: 0,
+            needed_by: None,
+            extent: Extent::Unknown,
         }
     }
 
@@ -132,4 +142,30 @@ impl<'a> Operation<'a> {
             (kind, _) => kind,
         }
     }
+
+    /// Returns false if the server does not answer the command: a write with the write concern `w: 0`.
+    pub(crate) fn has_reply(&self) -> bool {
+        let writes = self.extent != Extent::Unknown || self.queue.is_some();
+        !writes || self.write_concern.is_none_or(WriteConcern::is_acknowledged)
+    }
+
+    /// The documents that the current command may write.
+    fn current_extent(&self) -> Extent {
+        match self.queue.map(RefCell::borrow) {
+            Some(queue) if queue.chosen_count() == 1 && !queue.has_multi() => Extent::OneDocument,
+            Some(_) => Extent::Documents,
+            None => self.extent,
+        }
+    }
+}
+
+/// The documents that a command may write. Commands other than those that write documents are always acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// The command is none of those that write documents, or it is not known.
+    Unknown,
+    /// At most one document. So a server that rejects the command has written nothing.
+    OneDocument,
+    /// Several documents. A server that rejects the command may have written a part of them.
+    Documents,
 }

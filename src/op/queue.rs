@@ -180,6 +180,13 @@ impl WriteQueue {
         self.bytes.len() - self.first_byte
     }
 
+    /// Returns whether the writes are enough for one command: of about `bytes`, or of what the last server takes. It leaves
+    /// room for a last write that is not small, so that it does not need a command of its own.
+    pub(crate) fn is_full(&self, bytes: usize) -> bool {
+        let most = self.limits.message - self.limits.message / 48;
+        self.size() >= bytes.min(most) || self.writes.len() - self.first >= self.limits.writes
+    }
+
     /// The next write that is not done.
     pub(crate) fn next(&self) -> Option<QueuedWrite> {
         self.writes.get(self.first).copied()

@@ -20,10 +20,12 @@ use bson::RawBsonRef;
 use bson::raw::RawDocument;
 
 use super::OperationKind;
+use super::evidence::Evidence;
 use super::target::SelectedConnection;
 use crate::data::hello::integer;
 use crate::error::{CommandFailure, Error, ErrorKind, Result, Stage};
 use crate::options::ClientOptions;
+use crate::results::Written;
 use crate::sdam::{Selected, ServerType, TopologyType};
 use crate::server_code;
 use crate::time::Elapsed;
@@ -44,6 +46,9 @@ pub(crate) struct Attempts {
     was_overloaded: bool,
     /// The error to return if there is no other attempt.
     last: Option<Error>,
+    evidence: Evidence,
+    /// The strongest evidence of all attempts that something was written.
+    written: Written,
 }
 
 /// Another attempt.
@@ -131,7 +136,14 @@ impl Attempts {
             retries: 0,
             was_overloaded: false,
             last: None,
+            evidence: Evidence::of_kind(kind),
+            written: Written::No,
         }
+    }
+
+    /// Sets how the attempts are judged ([`Error::written`]).
+    pub(crate) fn with_evidence(self, evidence: Evidence) -> Self {
+        Self { evidence, ..self }
     }
 
     /// Decides after a failed attempt. `elapsed`: the time limit of the operation, if it has passed.
@@ -144,6 +156,11 @@ impl Attempts {
         server: AttemptServer,
         elapsed: Option<Elapsed>,
     ) -> Result<Retry> {
+        let is_router = matches!(
+            server.server_type,
+            ServerType::Mongos | ServerType::LoadBalancer
+        );
+        self.written = self.written.max(self.evidence.of(&error, is_router));
         if let Some(elapsed) = elapsed.filter(|_| error.is_timeout()) {
             return Err(self.timed_out_in(error, elapsed));
         }
@@ -186,12 +203,13 @@ impl Attempts {
     pub(crate) fn give_up(&mut self) -> Error {
         let last = self.last.take();
         last.unwrap_or_else(|| Error::protocol("an operation failed without an error"))
+            .with_written(self.written)
     }
 
     /// Returns the error of the operation if its time limit has passed before another attempt.
     pub(crate) fn timed_out(&mut self, elapsed: Elapsed) -> Error {
         let last = self.give_up();
-        timed_out(elapsed, last.stage(), last)
+        timed_out(elapsed, last.stage(), last).with_written(self.written)
     }
 
     /// Returns the error of the operation if its time limit has passed during an attempt, which failed with `error`.
@@ -200,6 +218,7 @@ impl Attempts {
             Some(last) => timed_out(elapsed, error.stage().or(last.stage()), last),
             None => error,
         }
+        .with_written(self.written)
     }
 
     /// Keeps the more useful error of the last one and this one ("Retryable Reads", "If a retry attempt fails";

@@ -21,6 +21,7 @@ pub(crate) mod revocation;
 pub(crate) mod sdam;
 pub(crate) mod srv;
 pub(crate) mod tls;
+pub(crate) mod write;
 
 use crate::reason::alert::Alert;
 
@@ -57,6 +58,8 @@ pub(crate) enum Reason {
     Certificate(certificate::CertificateFailure),
     /// The revocation check by OCSP.
     Revocation(Box<revocation::RevocationFailure>),
+    /// A command or a write that the server rejected.
+    Refusal(Box<write::Refusal>),
 }
 
 impl Reason {
@@ -160,6 +163,12 @@ impl From<certificate::CertificateFailure> for Reason {
 impl From<revocation::RevocationFailure> for Reason {
     fn from(reason: revocation::RevocationFailure) -> Self {
         Self::Revocation(Box::new(reason))
+    }
+}
+
+impl From<write::Refusal> for Reason {
+    fn from(reason: write::Refusal) -> Self {
+        Self::Refusal(Box::new(reason))
     }
 }
 

@@ -379,6 +379,13 @@ pub(crate) fn allow_exhaust(buffer: &mut [u8]) {
     }
 }
 
+/// Tells the server not to answer the message of [`encode_msg`] in `buffer`.
+pub(crate) fn expect_no_reply(buffer: &mut [u8]) {
+    if let Some(flags) = buffer.get_mut(HEADER_SIZE..HEADER_SIZE + 4) {
+        flags.copy_from_slice(&flag::MORE_TO_COME.to_le_bytes());
+    }
+}
+
 /// Returns the body in a message of [`encode_msg`].
 pub(crate) fn body(message: &[u8]) -> Option<&RawDocument> {
     let (body, _) = first_document(message.get(MSG_PREFIX..)?)?;
