@@ -4,6 +4,7 @@ mod administration;
 mod bulk;
 mod examples;
 mod reads;
+pub(crate) mod rejections;
 mod settings;
 
 /// Fails unless `docs/crud.md` shows all examples between their marks in `source`, which are `number` in all.
@@ -27,3 +28,5 @@ fn expect_in_guide(source: &str, number: usize) {
         );
     }
 }
+mod writes;
+mod written;

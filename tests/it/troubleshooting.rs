@@ -33,6 +33,7 @@ use openssl::ssl::{SslAlert, SslVersion};
 use openssl::x509::CrlReason;
 
 use crate::cli::mongotls_with;
+use crate::collections::rejections::rejections;
 use crate::common::Bench;
 use crate::matrix::users::NO_DIGESTS;
 
@@ -135,6 +136,14 @@ fn entry(lab: &Lab, code: CauseCode, kept: &str) -> String {
     meaning[..1].make_ascii_uppercase();
     let mut text = format!("{meaning}.\n\n");
     let mut told = Vec::new();
+    if code.category() == Category::Operation {
+        let rejections = rejections();
+        let rejection = rejections.iter().find(|it| it.code == code).unwrap();
+        let (error, port) = rejection.run();
+        let output = lab.normalise(&format!("{error:?}"), Some(&port.to_string()));
+        told.push(Told::read(code, &output));
+        return text + &first_example(&told[0]);
+    }
     for inject in injections(code) {
         match inject(lab) {
             Some(output) => told.push(Told::read(code, &output)),
@@ -144,10 +153,7 @@ fn entry(lab: &Lab, code: CauseCode, kept: &str) -> String {
     let (first, others) = told
         .split_first()
         .unwrap_or_else(|| panic!("{code} has no example"));
-    text += &format!(
-        "```text\n{}```\n\n**What to do:** {}\n",
-        first.block, first.remedy
-    );
+    text += &first_example(first);
     if !others.is_empty() {
         text += "\nOther forms of it:\n\n";
     }
@@ -155,6 +161,13 @@ fn entry(lab: &Lab, code: CauseCode, kept: &str) -> String {
         text += &format!("- `{}`: {}\n", other.message, other.remedy);
     }
     text
+}
+
+fn first_example(told: &Told) -> String {
+    format!(
+        "```text\n{}```\n\n**What to do:** {}\n",
+        told.block, told.remedy
+    )
 }
 
 /// The parts of a printed failure.

@@ -363,6 +363,13 @@ fn crud_prose_15_all_batches_of_an_unacknowledged_bulk_have_w_0() {
     }
     let result = bulk.run().unwrap();
     assert!(!result.acknowledged);
+    // The client does not wait for the server.
+    let node = store.deployment.nodes().remove(0);
+    let limit = std::time::Duration::from_secs(10);
+    let has_both = node
+        .server()
+        .wait_until(limit, |server| server.count_of("bulkWrite") == 2);
+    assert!(has_both);
     assert_eq!(store.batches(), [models - 1, 1]);
     for request in store.commands("bulkWrite") {
         assert_eq!(
