@@ -43,6 +43,8 @@ struct ErrorInner {
     write: Option<WriteFailure>,
     bulk: Option<BulkFailure>,
     written: Option<Written>,
+    /// That of a command that failed as a whole.
+    duplicate_key: Option<DuplicateKey>,
     labels: Vec<String>,
     is_pool_cleared: bool,
     service_id: Option<ObjectId>,
@@ -189,6 +191,7 @@ impl Error {
             write: None,
             bulk: None,
             written: None,
+            duplicate_key: None,
             labels: Vec::new(),
             is_pool_cleared: false,
             service_id: None,
@@ -443,6 +446,12 @@ impl Error {
     pub(crate) fn in_bulk(mut self, write: Option<WriteFailure>, bulk: BulkFailure) -> Self {
         self.0.write = write.or(self.0.write);
         self.0.bulk = Some(bulk);
+        self
+    }
+
+    /// Adds the values of a command that violates a unique index.
+    pub(crate) fn with_duplicate_key(mut self, key: DuplicateKey) -> Self {
+        self.0.duplicate_key = Some(key);
         self
     }
 
@@ -761,17 +770,16 @@ impl Error {
     }
 
     /// The index and the values of a write that [violates a unique index](Self::is_duplicate_key).
-    pub fn duplicate_key(&self) -> Option<DuplicateKey> {
-        if let Some(error) = self
+    pub fn duplicate_key(&self) -> Option<&DuplicateKey> {
+        let of_write = self
             .0
             .write
             .as_ref()
-            .and_then(|failure| failure.errors.first())
-        {
-            return error.duplicate_key.clone();
+            .and_then(|failure| failure.errors.first());
+        match of_write {
+            Some(error) => error.duplicate_key.as_ref(),
+            None => self.0.duplicate_key.as_ref(),
         }
-        let failure = self.0.command.as_ref()?;
-        DuplicateKey::read(failure.code, &failure.message, &failure.reply)
     }
 
     /// The error labels: those that the server sent, such as `RetryableWriteError`, and `SystemOverloadedError`

@@ -3,10 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use bson::raw::RawDocument;
 use bson::{Bson, Document};
 
-use crate::document::to_document;
 use crate::server_code::DUPLICATE_KEYS;
 
 mod admin;
@@ -149,13 +147,6 @@ impl DuplicateKey {
             index: index_name(message).map(str::to_owned),
             pattern: field("keyPattern"),
             value: field("keyValue"),
-        })
-    }
-
-    /// Reads the reply to a command that failed.
-    pub(crate) fn read(code: i32, message: &str, reply: &RawDocument) -> Option<Self> {
-        Self::of(code, message, |key| {
-            to_document(reply.get_document(key).ok()?).ok()
         })
     }
 }

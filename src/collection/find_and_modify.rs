@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use super::Collection;
 use super::action::{self, Action};
 use super::model::ModelWriter;
-use super::write::{OneStatement, Statement};
+use super::statement::{OneStatement, Statement};
 use crate::client_session::{Free, Scope};
 use crate::encode::ToBson;
 use crate::error::Result;

@@ -7,7 +7,7 @@ use bson::{Bson, RawBsonRef, cstr};
 use super::Collection;
 use super::action::{self, Action};
 use super::document_id::ensure_id;
-use super::write::OneStatement;
+use super::statement::OneStatement;
 use crate::client_session::{Free, Scope};
 use crate::encode::{ToBson, append_document};
 use crate::error::Result;

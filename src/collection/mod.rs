@@ -11,7 +11,8 @@
 //! | `find.rs` `aggregate.rs` `count.rs` `distinct.rs` | reads |
 //! | `bulk.rs` `model.rs` `progress.rs` | bulk writes; the models and the results that they share with those of the client |
 //! | `insert.rs` `insert_many.rs` `update.rs` `delete.rs` `find_and_modify.rs` | writes |
-//! | `write.rs` | the command of a write with one statement, and its reply |
+//! | `statement.rs` | the command of a write with one statement |
+//! | `write.rs` | the reply to a write |
 //!
 //! Sources: "CRUD API", "Read and Write Concern", "Find, getMore and killCursors".
 
@@ -29,6 +30,7 @@ mod insert;
 mod insert_many;
 mod model;
 mod progress;
+mod statement;
 mod target;
 mod update;
 mod write;

@@ -7,7 +7,7 @@ use bson::{RawBsonRef, cstr};
 use super::Collection;
 use super::action::{self, Action};
 use super::model::ModelWriter;
-use super::write::{OneStatement, Statement};
+use super::statement::{OneStatement, Statement};
 use crate::client_session::{Free, Scope};
 use crate::encode::{OptionFields, ToBson};
 use crate::error::Result;

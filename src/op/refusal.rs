@@ -5,7 +5,7 @@
 use bson::{Bson, Document, RawBsonRef};
 
 use crate::document::to_document;
-use crate::error::{Error, Stage};
+use crate::error::{CommandFailure, Error, Stage};
 use crate::reason::write::{BrokenRule, Refusal, RefusalKind};
 use crate::results::{DuplicateKey, WriteConcernError, WriteError};
 use crate::server_code as code;
@@ -16,10 +16,24 @@ pub(crate) fn explained(error: Error) -> Error {
     if error.cause().is_some() {
         return error;
     }
-    match refusal(&error) {
-        Some(refusal) => error.with_cause(refusal),
+    let Some(refusal) = refusal(&error) else {
+        return error;
+    };
+    let key = match (&refusal.kind, error.command()) {
+        (RefusalKind::DuplicateKey { .. }, Some(failure)) => duplicate_key(failure),
+        _ => None,
+    };
+    let error = error.with_cause(refusal);
+    match key {
+        Some(key) => error.with_duplicate_key(key),
         None => error,
     }
+}
+
+fn duplicate_key(failure: &CommandFailure) -> Option<DuplicateKey> {
+    DuplicateKey::of(failure.code, &failure.message, |key| {
+        to_document(failure.reply.get_document(key).ok()?).ok()
+    })
 }
 
 fn refusal(error: &Error) -> Option<Refusal> {
@@ -35,12 +49,11 @@ fn refusal(error: &Error) -> Option<Refusal> {
         return None;
     }
     let kind = kind(failure.code, &failure.message, || {
-        let key = DuplicateKey::read(failure.code, &failure.message, &failure.reply);
         let details = match failure.reply.get("errInfo") {
             Ok(Some(RawBsonRef::Document(details))) => to_document(details).ok(),
             _ => None,
         };
-        (key, details)
+        (duplicate_key(failure), details)
     })?;
     Some(Refusal {
         position: None,

@@ -6,6 +6,8 @@ mod examples;
 mod reads;
 pub(crate) mod rejections;
 mod settings;
+mod writes;
+mod written;
 
 /// Fails unless `docs/crud.md` shows all examples between their marks in `source`, which are `number` in all.
 fn expect_in_guide(source: &str, number: usize) {
@@ -28,5 +30,3 @@ fn expect_in_guide(source: &str, number: usize) {
         );
     }
 }
-mod writes;
-mod written;

@@ -250,7 +250,7 @@ fn a_duplicate_key_is_typed() {
     let (error, _) = rejections()[0].run();
     assert!(error.is_duplicate_key());
     assert_eq!(error.kind(), ErrorKind::Write);
-    let key = error.duplicate_key().unwrap();
+    let key = error.duplicate_key().unwrap().clone();
     assert_eq!(key.index.as_deref(), Some("email_1"));
     assert_eq!(key.pattern, Some(doc! { "email": 1 }));
     assert_eq!(key.value, Some(doc! { "email": "ada@example.com" }));

@@ -518,18 +518,7 @@ fn retryable_writes_prose_3_the_original_error_is_returned_after_a_write_concern
 
 #[test]
 fn the_guide_shows_the_examples_as_they_are_run_here() {
-    let without_spaces = |text: &str| text.split_whitespace().collect::<String>();
-    let guide = without_spaces(include_str!("../../../docs/crud.md"));
-    let examples = include_str!("writes.rs").split("    // example\n").skip(1);
-    let examples = examples.filter_map(|rest| Some(rest.split_once("// end\n")?.0));
-    let examples: Vec<&str> = examples.collect();
-    assert_eq!(examples.len(), 5);
-    for example in examples {
-        assert!(
-            guide.contains(&without_spaces(example)),
-            "not in the guide: {example}"
-        );
-    }
+    super::expect_in_guide(include_str!("writes.rs"), 5);
 }
 
 #[test]
