@@ -12,12 +12,11 @@ use super::find::{self, FIND, FIND_ONE};
 use super::indexes::{
     self, CREATE_INDEX, CREATE_INDEXES, DROP_INDEX, DROP_INDEXES, LIST_INDEX_NAMES, LIST_INDEXES,
 };
-use super::insert::{self, INSERT_ONE};
+use super::insert::{self, INSERT_MANY, INSERT_ONE};
+use super::write::{self, DELETE, FIND_AND_MODIFY, UPDATE};
 use super::{Call, Operation, later, now};
 use crate::unified::entities::{CollectionEntity, Entity};
 use crate::unified::failure::Failure;
-
-const TYPED: &str = "typed collections";
 
 pub(super) const OPERATIONS: &[Operation] = &[
     now(
@@ -63,8 +62,8 @@ pub(super) const OPERATIONS: &[Operation] = &[
         &["models", "session"],
         scoped!(object, indexes::create_search_indexes),
     ),
-    later("deleteMany", DELETE, TYPED),
-    later("deleteOne", DELETE, TYPED),
+    now("deleteMany", DELETE, scoped!(object, write::delete_many)),
+    now("deleteOne", DELETE, scoped!(object, write::delete_one)),
     now("distinct", DISTINCT, scoped!(object, count::distinct)),
     now("drop", DROP, scoped!(object, admin::drop_of)),
     now(
@@ -84,21 +83,25 @@ pub(super) const OPERATIONS: &[Operation] = &[
     ),
     now("find", FIND, scoped!(object, find::find)),
     now("findOne", FIND_ONE, scoped!(object, find::find_one)),
-    later("findOneAndDelete", FIND_AND_MODIFY, TYPED),
-    later("findOneAndReplace", FIND_AND_MODIFY, TYPED),
-    later("findOneAndUpdate", FIND_AND_MODIFY, TYPED),
-    later(
+    now(
+        "findOneAndDelete",
+        FIND_AND_MODIFY,
+        scoped!(object, write::find_one_and_delete),
+    ),
+    now(
+        "findOneAndReplace",
+        FIND_AND_MODIFY,
+        scoped!(object, write::find_one_and_replace),
+    ),
+    now(
+        "findOneAndUpdate",
+        FIND_AND_MODIFY,
+        scoped!(object, write::find_one_and_update),
+    ),
+    now(
         "insertMany",
-        &[
-            "documents",
-            "ordered",
-            "bypassDocumentValidation",
-            "comment",
-            "rawData",
-            "session",
-            "timeoutMS",
-        ],
-        TYPED,
+        INSERT_MANY,
+        scoped!(object, insert::insert_many),
     ),
     now("insertOne", INSERT_ONE, scoped!(object, insert::insert_one)),
     now(
@@ -118,9 +121,9 @@ pub(super) const OPERATIONS: &[Operation] = &[
     ),
     now("mapReduce", MAP_REDUCE, count::map_reduce),
     now("rename", RENAME, scoped!(object, admin::rename)),
-    later("replaceOne", UPDATE, TYPED),
-    later("updateMany", UPDATE, TYPED),
-    later("updateOne", UPDATE, TYPED),
+    now("replaceOne", UPDATE, scoped!(object, write::replace_one)),
+    now("updateMany", UPDATE, scoped!(object, write::update_many)),
+    now("updateOne", UPDATE, scoped!(object, write::update_one)),
     now(
         "updateSearchIndex",
         &["name", "definition", "session"],
@@ -139,52 +142,3 @@ pub(super) fn entity<'a>(call: &Call<'a>) -> Result<&'a CollectionEntity, Failur
         _ => Err(Failure::Entity("the object is not a collection".to_owned())),
     }
 }
-
-const DELETE: &[&str] = &[
-    "filter",
-    "collation",
-    "comment",
-    "hint",
-    "let",
-    "rawData",
-    "session",
-    "timeoutMS",
-];
-
-const FIND_AND_MODIFY: &[&str] = &[
-    "filter",
-    "arrayFilters",
-    "bypassDocumentValidation",
-    "collation",
-    "comment",
-    "hint",
-    "let",
-    "maxTimeMS",
-    "projection",
-    "rawData",
-    "replacement",
-    "returnDocument",
-    "session",
-    "sort",
-    "timeoutMS",
-    "update",
-    "upsert",
-    "writeConcern",
-];
-
-const UPDATE: &[&str] = &[
-    "filter",
-    "arrayFilters",
-    "bypassDocumentValidation",
-    "collation",
-    "comment",
-    "hint",
-    "let",
-    "rawData",
-    "replacement",
-    "session",
-    "sort",
-    "timeoutMS",
-    "update",
-    "upsert",
-];

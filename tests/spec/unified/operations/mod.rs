@@ -17,6 +17,7 @@ mod indexes;
 mod insert;
 mod session;
 mod test_runner;
+mod write;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
