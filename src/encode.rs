@@ -4,8 +4,10 @@
 //! operation can reject a value of the wrong type before it sends anything. [`OptionFields`] collects the options of an
 //! operation in the form in which they are sent.
 
+use std::any::type_name;
+
 use bson::raw::{BindRawBsonRef, CStr, RawDocument};
-use bson::{RawBsonRef, RawDocumentBuf};
+use bson::{Document, RawBsonRef, RawDocumentBuf};
 
 use crate::error::{Error, Result};
 
@@ -193,6 +195,17 @@ pub(crate) fn to_document(value: &(impl ToBson + ?Sized), what: &str) -> Result<
     RawDocumentBuf::from_bytes(bytes).map_err(|error| cannot_be_encoded(what, error))
 }
 
+/// Returns whether values of type `T` are BSON already, so that each null in them is written by the program itself.
+pub(crate) fn is_bson<T: ?Sized>() -> bool {
+    let name = type_name::<T>().trim_start_matches('&');
+    let all = [
+        type_name::<Document>(),
+        type_name::<RawDocumentBuf>(),
+        type_name::<RawDocument>(),
+    ];
+    all.contains(&name)
+}
+
 fn cannot_be_encoded(what: &str, error: bson::error::Error) -> Error {
     Error::bson(format!("{what} cannot be encoded as BSON"), error)
 }
@@ -298,7 +311,7 @@ impl OptionFields {
 
 #[cfg(all(test, feature = "serde"))]
 mod tests {
-    use bson::{Document, cstr, doc, rawdoc};
+    use bson::{cstr, doc, rawdoc};
     use serde::Serialize;
 
     use super::*;
@@ -349,6 +362,13 @@ mod tests {
         assert!(matches!(document.value(), RawBsonRef::Document(_)));
         let number = Encoded::new(&5_i64, "the update").unwrap();
         assert_eq!(number.value(), RawBsonRef::Int64(5));
+    }
+
+    #[test]
+    fn bson_is_told_from_other_values() {
+        assert!(is_bson::<Document>() && is_bson::<&Document>() && is_bson::<&RawDocument>());
+        assert!(is_bson::<RawDocumentBuf>());
+        assert!(!is_bson::<Thing<'_>>() && !is_bson::<Vec<Document>>());
     }
 
     #[test]

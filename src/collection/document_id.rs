@@ -9,11 +9,17 @@ use crate::error::{Error, Result};
 use crate::object_id::IdGenerator;
 
 /// Lets the document that begins at `start` of `bytes` begin with its `_id`, and returns the `_id`. A document without one
-/// gets a new one, and so does one whose `_id` is null: an `Option` field that is `None`.
+/// gets a new one. So does one whose `_id` is null, because an `Option` field is `None`, unless `keeps_null`: the program
+/// has written the null itself.
 ///
 /// # Errors
 /// If the document is not valid BSON.
-pub(super) fn ensure_id(bytes: &mut Vec<u8>, start: usize, ids: IdGenerator) -> Result<Bson> {
+pub(super) fn ensure_id(
+    bytes: &mut Vec<u8>,
+    start: usize,
+    ids: IdGenerator,
+    keeps_null: bool,
+) -> Result<Bson> {
     let invalid = |error| Error::bson("the document cannot be encoded as BSON", error);
     let document = RawDocument::from_bytes(&bytes[start..]).map_err(invalid)?;
     let mut position = start + LENGTH;
@@ -25,7 +31,7 @@ pub(super) fn ensure_id(bytes: &mut Vec<u8>, start: usize, ids: IdGenerator) -> 
             continue;
         }
         let value = element.value().map_err(invalid)?;
-        if value == RawBsonRef::Null {
+        if value == RawBsonRef::Null && !keeps_null {
             bytes.drain(position..position + size);
             break;
         }
@@ -63,7 +69,7 @@ mod tests {
     fn with_id(document: &Document) -> (Document, Bson) {
         let mut bytes = vec![7; 3];
         bytes.extend(document.to_vec().unwrap());
-        let id = ensure_id(&mut bytes, 3, IdGenerator::new()).unwrap();
+        let id = ensure_id(&mut bytes, 3, IdGenerator::new(), false).unwrap();
         assert_eq!(bytes[..3], [7; 3]);
         (Document::from_reader(&bytes[3..]).unwrap(), id)
     }
@@ -95,5 +101,14 @@ mod tests {
         assert_eq!(with.to_string(), expected.to_string());
         let first = doc! { "_id": 1, "a": 1 };
         assert_eq!(with_id(&first), (first, Bson::Int32(1)));
+    }
+
+    #[test]
+    fn a_null_that_the_program_has_written_stays() {
+        let mut bytes = doc! { "a": 1, "_id": null }.to_vec().unwrap();
+        let id = ensure_id(&mut bytes, 0, IdGenerator::new(), true).unwrap();
+        assert_eq!(id, Bson::Null);
+        let document = Document::from_reader(&*bytes).unwrap();
+        assert_eq!(document.to_string(), "{ \"_id\": null, \"a\": 1 }");
     }
 }

@@ -9,7 +9,7 @@ use super::action::{self, Action};
 use super::document_id::ensure_id;
 use super::statement::OneStatement;
 use crate::client_session::{Free, Scope};
-use crate::encode::{ToBson, append_document};
+use crate::encode::{ToBson, append_document, is_bson};
 use crate::error::Result;
 use crate::object_id::IdGenerator;
 use crate::results::InsertOneResult;
@@ -31,7 +31,7 @@ impl<T: ToBson, S: Scope> Collection<T, S> {
         InsertOne {
             action: self.action(),
             document: encoded.and_then(|()| {
-                let id = ensure_id(&mut bytes, 0, IdGenerator::new())?;
+                let id = ensure_id(&mut bytes, 0, IdGenerator::new(), is_bson::<T>())?;
                 Ok((bytes, id))
             }),
         }

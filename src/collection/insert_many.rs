@@ -20,7 +20,7 @@ use super::document_id::ensure_id;
 use super::progress::Progress;
 use super::write::{WriteReply, replied};
 use crate::client_session::{Free, Scope};
-use crate::encode::{ToBson, append_document};
+use crate::encode::{ToBson, append_document, is_bson};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::OperationId;
 use crate::object_id::IdGenerator;
@@ -89,6 +89,7 @@ impl<T: ToBson, S: Scope> Collection<T, S> {
             action: self.action(),
             documents,
             encode,
+            keeps_null: is_bson::<T>(),
             is_ordered: true,
             batch_bytes: BATCH_BYTES,
             keeps_ids: true,
@@ -107,6 +108,8 @@ pub struct InsertMany<I: Iterator, S = Free> {
     documents: I,
     /// Appends a document of the source.
     encode: fn(I::Item, &mut Vec<u8>) -> Result<()>,
+    /// True if a null `_id` stays.
+    keeps_null: bool,
     is_ordered: bool,
     batch_bytes: usize,
     keeps_ids: bool,
@@ -154,6 +157,7 @@ impl<I: Iterator, S: Scope> InsertMany<I, S> {
             action: self.action.within(scope),
             documents: self.documents,
             encode: self.encode,
+            keeps_null: self.keeps_null,
             is_ordered: self.is_ordered,
             batch_bytes: self.batch_bytes,
             keeps_ids: self.keeps_ids,
@@ -189,7 +193,12 @@ impl<I: Iterator, S: Scope> InsertMany<I, S> {
             is_ordered: self.is_ordered,
             keeps_ids: self.keeps_ids,
         };
-        run.insert_all(self.documents, self.encode, self.batch_bytes)?;
+        run.insert_all(
+            self.documents,
+            self.encode,
+            self.batch_bytes,
+            self.keeps_null,
+        )?;
         let outcome = run.progress.finish(PartialBulkWriteResult::Collection);
         let result = run.action.transformed(outcome)?;
         Ok(InsertManyResult {
@@ -230,6 +239,7 @@ impl<S: Scope> Run<S> {
         documents: I,
         encode: fn(I::Item, &mut Vec<u8>) -> Result<()>,
         batch_bytes: usize,
+        keeps_null: bool,
     ) -> Result<()> {
         // A wrong option or name is an error before the source is read.
         self.action.command("insert", &[])?;
@@ -247,7 +257,7 @@ impl<S: Scope> Run<S> {
             let added = self.queue.get_mut().push(write, |bytes| {
                 let start = bytes.len();
                 encode(document, bytes)?;
-                ensure_id(bytes, start, ids).map(drop)
+                ensure_id(bytes, start, ids, keeps_null).map(drop)
             });
             if let Err(error) = added {
                 self.progress.fail(error.of_document(index));

@@ -11,7 +11,7 @@ use bson::spec::ElementType;
 use bson::{RawBsonRef, RawDocumentBuf, cstr};
 
 use super::document_id::ensure_id;
-use crate::encode::{Encoded, ToBson, append_document, to_document};
+use crate::encode::{Encoded, ToBson, append_document, is_bson, to_document};
 use crate::error::{Error, Result};
 use crate::object_id::IdGenerator;
 use crate::op::WriteQueue;
@@ -131,10 +131,10 @@ impl<'a> ModelWriter<'a> {
 }
 
 /// Appends a document to insert, with its `_id` in front.
-pub(crate) fn append_insert(document: &(impl ToBson + ?Sized), bytes: &mut Vec<u8>) -> Result<()> {
+pub(crate) fn append_insert<D: ToBson + ?Sized>(document: &D, bytes: &mut Vec<u8>) -> Result<()> {
     let start = bytes.len();
     append_document(document, "the document", bytes)?;
-    ensure_id(bytes, start, IdGenerator::new())?;
+    ensure_id(bytes, start, IdGenerator::new(), is_bson::<D>())?;
     Ok(())
 }
 

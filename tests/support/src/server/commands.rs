@@ -14,7 +14,11 @@ pub(super) fn run(shared: &Shared, request: &Request, over: impl Fn() -> bool) -
             return Some(reply);
         }
     }
-    if let Some(rejection) = shared.version.rejects(request) {
+    if let Some(rejection) = shared
+        .version
+        .rejects(request)
+        .or_else(|| shared.version.rejects_names(request))
+    {
         return Some(rejection);
     }
     if is_hello(&request.name) {

@@ -52,6 +52,46 @@ impl Version {
         }
     }
 
+    /// The rejection of names of fields that begin with a dollar, which servers store from 5.0 on.
+    pub(super) fn rejects_names(self, request: &Request) -> Option<Document> {
+        if self.wire >= V5_0 {
+            return None;
+        }
+        let is_dollar = |key: &String| key.starts_with('$');
+        let (index, code, message) = match request.name.as_str() {
+            "insert" => {
+                let documents = request.documents("documents");
+                let index = documents.iter().position(|it| it.keys().any(is_dollar))?;
+                let key = documents[index].keys().find(|key| is_dollar(key))?;
+                let message = format!("Document can't have $ prefixed field names: {key}");
+                (index, 2, message)
+            }
+            "update" => {
+                let updates = request.documents("updates");
+                let nested = |update: &Document| {
+                    let replacement = update.get_document("u").ok()?;
+                    if replacement.keys().next().is_some_and(is_dollar) {
+                        return None;
+                    }
+                    let fields = replacement.values().filter_map(Bson::as_document);
+                    // Those of a DBRef.
+                    let others = |key: &&String| !matches!(key.as_str(), "$ref" | "$id" | "$db");
+                    let mut names = fields.flat_map(Document::keys).filter(others);
+                    names.find(|key| is_dollar(key)).cloned()
+                };
+                let index = updates.iter().position(|it| nested(it).is_some())?;
+                let key = nested(&updates[index])?;
+                let message =
+                    format!("The dollar ($) prefixed field '{key}' is not valid for storage.");
+                (index, 52, message)
+            }
+            _ => return None,
+        };
+        let index = i32::try_from(index).ok()?;
+        let error = doc! { "index": index, "code": code, "errmsg": message };
+        Some(doc! { "ok": 1, "n": 0, "writeErrors": [error] })
+    }
+
     /// The rejection of a command or field that came with a later version.
     ///
     /// Source: the "Changed in version" notes of MongoDB's command reference.
@@ -86,7 +126,13 @@ impl Version {
             let message = format!("Failed to parse: Unrecognized field '{newer}'.");
             return Some(failure(9, "FailedToParse", &message));
         }
-        let message = format!("BSON field '{name}.{newer}' is an unknown field.");
+        // `findAndModify` had a parser of its own before 5.0.
+        let message = match name {
+            "findAndModify" if self.wire < V5_0 => {
+                format!("BSON field '{newer}' is an unknown field.")
+            }
+            _ => format!("BSON field '{name}.{newer}' is an unknown field."),
+        };
         Some(failure(40415, "Location40415", &message))
     }
 }
