@@ -24,4 +24,4 @@ macro_rules! guides {
     };
 }
 
-guides! { authentication command_line connections crud doctor monitoring performance timeouts tls topologies troubleshooting }
+guides! { authentication command_line connections crud doctor monitoring performance sessions timeouts tls topologies troubleshooting }
