@@ -28,7 +28,7 @@ fn main() {
 }
 
 /// The guides that are modules of the API documentation (`src/guide.rs`). A hyphen in a file's name is `_` in its module's.
-const GUIDES: [&str; 11] = [
+const GUIDES: [&str; 12] = [
     "authentication",
     "command-line",
     "connections",
