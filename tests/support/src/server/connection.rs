@@ -19,7 +19,7 @@ use bson::Document;
 use openssl::ssl::{HandshakeError, NameType, Ssl, SslRef, SslStream};
 use openssl::x509::{X509, X509VerifyResult};
 use std::io::{self, ErrorKind};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Serves a connection until either side ends it.
 pub(super) fn serve(shared: &Shared, socket: Socket, stop: &Stop) {
@@ -183,7 +183,10 @@ impl<S: Transport> Conversation<'_, S> {
     fn answer(&mut self, mut request: Request, mut failure: Failure) -> io::Result<bool> {
         let streams = is_awaitable(&request) && request.flags & EXHAUST_ALLOWED != 0;
         loop {
-            if failure.block.is_some_and(|block| self.stop.wait(block)) || failure.close_connection
+            if failure
+                .block
+                .is_some_and(|block| self.block(&request, block))
+                || failure.close_connection
             {
                 return Ok(false);
             }
@@ -217,6 +220,13 @@ impl<S: Transport> Conversation<'_, S> {
             request.body.insert("topologyVersion", version);
             failure = self.failure(&request);
         }
+    }
+
+    /// Waits as `blockConnection` says; returns true if the command must not run. A server interrupts a command whose
+    /// client has disconnected, unless the client did not want a reply.
+    fn block(&self, request: &Request, time: Duration) -> bool {
+        let waits_for_reply = request.flags & MORE_TO_COME == 0;
+        self.stop.wait(time) || (waits_for_reply && self.stream.socket().has_ended(self.over_tls))
     }
 
     /// The failure of this command by a fail point, with the labels of a real server if this is its front end.
