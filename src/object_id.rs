@@ -26,8 +26,9 @@ impl IdGenerator {
     pub(crate) fn new() -> Self {
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
         let seconds = since_1970.map_or(0, |since| since.as_secs());
+        let [.., a, b, c, d] = seconds.to_be_bytes();
         Self {
-            seconds: (seconds & u64::from(u32::MAX)) as u32,
+            seconds: u32::from_be_bytes([a, b, c, d]),
             process: process_bytes(),
         }
     }

@@ -439,23 +439,33 @@ fn wrong_models_are_errors_before_anything_is_sent() {
     };
     let no_operator = "the update must have operators, so its first key must start with $";
     for update in [doc! {}, doc! { "a": 1 }] {
-        let error = error_of(&|bulk| drop(bulk.update_one(doc! {}, &update)));
+        let error = error_of(&|bulk| {
+            bulk.update_one(doc! {}, &update);
+        });
         assert_eq!(error.to_string(), no_operator);
         assert_eq!(error.kind(), ErrorKind::InvalidArgument);
     }
-    let error = error_of(&|bulk| drop(bulk.update_many(doc! {}, "text").upsert(true)));
+    let error = error_of(&|bulk| {
+        bulk.update_many(doc! {}, "text").upsert(true);
+    });
     assert_eq!(
         error.to_string(),
         "the update must be a document or a pipeline"
     );
-    let error = error_of(&|bulk| drop(bulk.replace_one(doc! {}, doc! { "$set": {} })));
+    let error = error_of(&|bulk| {
+        bulk.replace_one(doc! {}, doc! { "$set": {} });
+    });
     let operator =
         "the replacement must not have operators, so its first key must not start with $";
     assert_eq!(error.to_string(), operator);
-    let error = error_of(&|bulk| drop(bulk.delete_one(5)));
+    let error = error_of(&|bulk| {
+        bulk.delete_one(5);
+    });
     assert_eq!(error.to_string(), "the filter cannot be encoded as BSON");
     let set = doc! { "$set": { "a.$[x]": 1 } };
-    let error = error_of(&|bulk| drop(bulk.update_one(doc! {}, &set).array_filters(5)));
+    let error = error_of(&|bulk| {
+        bulk.update_one(doc! {}, &set).array_filters(5);
+    });
     assert_eq!(error.to_string(), "arrayFilters must be an array");
     for error in [
         things.bulk().run().map(drop).unwrap_err(),

@@ -184,7 +184,7 @@ fn wrong_arguments_are_errors_before_anything_is_sent() {
             replacement,
         ),
         (
-            things.update_one(doc! {}, &5).run().map(drop),
+            things.update_one(doc! {}, 5).run().map(drop),
             "the update must be a document or a pipeline",
         ),
         (
