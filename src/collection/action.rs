@@ -120,7 +120,14 @@ impl<S> Action<S> {
             subject: subject.filter(|name| !name.is_empty()),
             own,
             options: self.options.check()?,
+            ignores_max_time: self.has_timeout(),
         })
+    }
+
+    /// Returns whether `timeoutMS` of the action, the collection or the client is set. Then the driver computes
+    /// `maxTimeMS`, and that of the program is ignored ("Client Side Operations Timeout", "Command Execution").
+    fn has_timeout(&self) -> bool {
+        self.timeout_ms().is_some() || self.client().options().timeout.is_some()
     }
 
     /// Returns an error if a write that is not acknowledged has a session of the program.
@@ -272,8 +279,7 @@ impl<S: Scope> Action<S> {
         Ok(position.map(|position| batch.document(&position).to_owned()))
     }
 
-    /// Returns the server's explanation of a command. `maxTimeMS` limits the explanation, so it is a field of `explain`
-    /// itself, which accepts no read concern.
+    /// Returns the server's explanation of a command that reads, with the read preference of the action.
     ///
     /// # Errors
     /// If the command cannot be sent, or the server rejects it.
@@ -283,31 +289,49 @@ impl<S: Scope> Action<S> {
         own: &[(&'static CStr, RawBsonRef<'_>)],
         verbosity: Verbosity,
     ) -> Result<Document> {
-        let command = self.command(name, own)?;
-        let (mut limit, mut others) = (None, RawDocumentBuf::new());
-        for (key, value) in command
-            .options
-            .iter()
-            .flat_map(|options| options.iter().flatten())
-        {
-            match key.as_str() {
-                "maxTimeMS" => limit = Some(value),
-                _ => others.append(key, value),
-            }
-        }
+        self.explain_command(self.command(name, own)?, verbosity, true)
+    }
+
+    /// Returns the server's explanation of a command that writes, which changes nothing. It comes from the primary, has no
+    /// write concern, and is answered even if the write would not be.
+    ///
+    /// # Errors
+    /// If the command cannot be sent, or the server rejects it.
+    pub(crate) fn explain_write(
+        &self,
+        name: &'static str,
+        own: &[(&'static CStr, RawBsonRef<'_>)],
+        verbosity: Verbosity,
+    ) -> Result<Document> {
+        self.explain_command(self.command(name, own)?, verbosity, false)
+    }
+
+    /// Returns the server's explanation of a command. `maxTimeMS` limits the explanation, so it is a field of `explain`
+    /// itself, which accepts no read concern and no write concern. It changes nothing, so it is retried as a read.
+    fn explain_command(
+        &self,
+        command: ActionCommand<'_>,
+        verbosity: Verbosity,
+        is_read: bool,
+    ) -> Result<Document> {
+        let limit = command.max_time().filter(|_| !command.ignores_max_time);
         let command = ExplainCommand {
             explained: ActionCommand {
-                options: Some(&others),
+                ignores_max_time: true,
                 ..command
             },
             verbosity,
             limit,
         };
         let id = OperationId::default();
+        let of_kind = match is_read {
+            true => self.read(&command.explained, &id),
+            false => self.list(&command.explained, &id),
+        };
         let operation = Operation {
             command: &command,
             read_concern: None,
-            ..self.read(&command.explained, &id)
+            ..of_kind
         };
         let (reply, _connection) = execute::run(self.client(), &operation, &mut ())?;
         reply_to_document(&reply)
@@ -448,7 +472,19 @@ pub(crate) struct ActionCommand<'a> {
     subject: Option<&'a str>,
     own: &'a [(&'static CStr, RawBsonRef<'a>)],
     options: Option<&'a RawDocument>,
+    /// True if `maxTimeMS` among the options is not a field of the command.
+    ignores_max_time: bool,
 }
+
+impl<'a> ActionCommand<'a> {
+    /// `maxTimeMS` of the program, if it is set.
+    fn max_time(&self) -> Option<RawBsonRef<'a>> {
+        self.options?.get(MAX_TIME.as_str()).ok().flatten()
+    }
+}
+
+/// The time limit of a command on the server.
+const MAX_TIME: &CStr = cstr!("maxTimeMS");
 
 impl EncodeCommand for ActionCommand<'_> {
     fn name(&self) -> &str {
@@ -463,8 +499,17 @@ impl EncodeCommand for ActionCommand<'_> {
         for (key, value) in self.own {
             fields.value(key, *value);
         }
-        if let Some(options) = self.options {
+        let Some(options) = self.options else {
+            return;
+        };
+        // A server rejects a field that occurs twice.
+        if !self.ignores_max_time || self.max_time().is_none() {
             fields.fields_of(options);
+            return;
+        }
+        let others = options.iter().flatten();
+        for (key, value) in others.filter(|(key, _)| *key != MAX_TIME) {
+            fields.value(key, value);
         }
     }
 }
@@ -487,7 +532,7 @@ impl EncodeCommand for ExplainCommand<'_> {
         fields.nested(self.name(), |fields| self.explained.encode(fields));
         fields.text("verbosity", self.verbosity.as_str());
         if let Some(limit) = self.limit {
-            fields.value(cstr!("maxTimeMS"), limit);
+            fields.value(MAX_TIME, limit);
         }
     }
 }

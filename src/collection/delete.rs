@@ -1,6 +1,6 @@
 //! `delete`: deletes documents ("CRUD API", "Delete").
 
-use bson::{RawBsonRef, cstr};
+use bson::{Document, RawBsonRef, cstr};
 
 use super::Collection;
 use super::action::{self, Action};
@@ -8,6 +8,7 @@ use super::statement::{OneStatement, Statement};
 use crate::client_session::{Free, Scope};
 use crate::encode::{OptionFields, ToBson};
 use crate::error::Result;
+use crate::options::Verbosity;
 use crate::results::DeleteResult;
 
 impl<T, S: Scope> Collection<T, S> {
@@ -109,6 +110,28 @@ impl<S: Scope> Delete<S> {
             deleted_count: reply.n,
             acknowledged,
         })
+    }
+
+    /// Returns the server's explanation of this operation, which describes the plan that it chooses. Nothing is deleted,
+    /// with any verbosity. The explanation comes from the primary; the write concern has no effect on it.
+    ///
+    /// ```no_run
+    /// # use mongotls::bson::{Document, doc};
+    /// # let client = mongotls::Client::connect("mongodb://localhost")?;
+    /// use mongotls::options::Verbosity;
+    ///
+    /// let things = client.database("shop").collection::<Document>("things");
+    /// let plan = things.delete_many(doc! { "count": 0 }).explain(Verbosity::ExecutionStats)?;
+    /// println!("{plan}");
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`run`](Self::run), except for errors of the deletion itself.
+    pub fn explain(self, verbosity: Verbosity) -> Result<Document> {
+        let deletes = self.deletion?.with(&self.statement)?.into_array();
+        let own = [(cstr!("deletes"), RawBsonRef::Array(&deletes))];
+        self.action.explain_write("delete", &own, verbosity)
     }
 }
 

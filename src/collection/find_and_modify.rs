@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 use std::marker::PhantomData;
 
 use bson::raw::CStr;
-use bson::{RawBsonRef, RawDocumentBuf, cstr};
+use bson::{Document, RawBsonRef, RawDocumentBuf, cstr};
 #[cfg(feature = "serde")]
 use serde::de::DeserializeOwned;
 
@@ -15,7 +15,7 @@ use super::statement::{OneStatement, Statement};
 use crate::client_session::{Free, Scope};
 use crate::encode::ToBson;
 use crate::error::Result;
-use crate::options::ReturnDocument;
+use crate::options::{ReturnDocument, Verbosity};
 use crate::results::Written;
 
 impl<T, S: Scope> Collection<T, S> {
@@ -153,6 +153,17 @@ macro_rules! find_and_modify_action {
                 let change = self.change?;
                 run(&self.action, &change)
             }
+
+            /// Returns the server's explanation of this operation, which describes the plan that it chooses. Nothing is
+            /// changed, with any verbosity. The explanation comes from the primary; the write concern has no effect on it,
+            /// and `max_time` limits the explanation.
+            ///
+            /// # Errors
+            /// As [`run_raw`](Self::run_raw), except for errors of the change itself.
+            pub fn explain(self, verbosity: Verbosity) -> Result<Document> {
+                let change = self.change?;
+                self.action.explain_write("findAndModify", &change.fields(), verbosity)
+            }
         }
 
         #[cfg(feature = "serde")]
@@ -175,13 +186,13 @@ macro_rules! find_and_modify_action {
         }
 
         #[cfg(not(feature = "serde"))]
-        impl<S: Scope> $name<bson::Document, S> {
+        impl<S: Scope> $name<Document, S> {
             /// Sends the command and returns the document, or `None` if no document matches. With the write concern `w: 0`
             /// the server sends none.
             ///
             /// # Errors
             /// As with the feature `serde`.
-            pub fn run(self) -> Result<Option<bson::Document>> {
+            pub fn run(self) -> Result<Option<Document>> {
                 let document = self.run_raw()?;
                 let read = document.map(|document| crate::document::to_document(&document));
                 read.transpose().map_err(|error| error.with_written(Written::Yes))

@@ -1,7 +1,7 @@
 //! Writes with one statement: `update`, `delete`, `findAndModify`, and the `insert` of one document.
 
 use bson::raw::CStr;
-use bson::{RawBsonRef, RawDocumentBuf, cstr};
+use bson::{RawArrayBuf, RawBsonRef, RawDocumentBuf, cstr};
 
 use super::action::Action;
 use super::model::ModelWriter;
@@ -43,6 +43,13 @@ impl Statement {
             self.0.append(key, value);
         }
         Ok(self)
+    }
+
+    /// The array with this statement only, as in a command without sequences.
+    pub(super) fn into_array(self) -> RawArrayBuf {
+        let mut array = RawArrayBuf::new();
+        array.push(self.0);
+        array
     }
 
     /// The value of a field.

@@ -2,7 +2,7 @@
 
 use std::borrow::Borrow;
 
-use bson::{RawBsonRef, cstr};
+use bson::{Document, RawBsonRef, cstr};
 
 use super::Collection;
 use super::action::{self, Action};
@@ -11,6 +11,7 @@ use super::statement::{OneStatement, Statement};
 use crate::client_session::{Free, Scope};
 use crate::encode::{OptionFields, ToBson};
 use crate::error::Result;
+use crate::options::Verbosity;
 use crate::results::UpdateResult;
 
 impl<T, S: Scope> Collection<T, S> {
@@ -131,6 +132,17 @@ macro_rules! update_action {
             /// required; otherwise those of [`Database::run_command`](crate::Database::run_command).
             pub fn run(self) -> Result<UpdateResult> {
                 run(&self.action, self.update?, &self.statement, $writes_one)
+            }
+
+            /// Returns the server's explanation of this operation, which describes the plan that it chooses. Nothing is
+            /// changed, with any verbosity. The explanation comes from the primary; the write concern has no effect on it.
+            ///
+            /// # Errors
+            /// As [`run`](Self::run), except for errors of the update itself.
+            pub fn explain(self, verbosity: Verbosity) -> Result<Document> {
+                let updates = self.update?.with(&self.statement)?.into_array();
+                let own = [(cstr!("updates"), RawBsonRef::Array(&updates))];
+                self.action.explain_write("update", &own, verbosity)
             }
         }
     };

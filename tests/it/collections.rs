@@ -3,6 +3,7 @@
 mod administration;
 mod bulk;
 mod examples;
+mod explaining;
 mod reads;
 pub(crate) mod rejections;
 mod settings;
