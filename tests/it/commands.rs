@@ -6,7 +6,7 @@
 use mongotls::bson::oid::ObjectId;
 use mongotls::bson::{Document, RawDocumentBuf, doc, rawdoc};
 use mongotls::error::Stage;
-use mongotls::{Command, ErrorKind, ServerAddress};
+use mongotls::{CauseCode, Command, ErrorKind, ServerAddress};
 use mongotls_testbench::server::{Hello, Server, fail_command};
 use serde::Deserialize;
 
@@ -68,10 +68,10 @@ fn a_server_error_is_complete_and_keeps_the_connection() {
     let bench = Bench::sound();
     let client = bench.client("");
     ping_on(&client).unwrap();
-    for (code, name) in [
-        (13, "Unauthorized"),
-        (112, "WriteConflict"),
-        (262, "ExceededTimeLimit"),
+    for (code, name, cause) in [
+        (13, "Unauthorized", Some(CauseCode::Unauthorized)),
+        (112, "WriteConflict", Some(CauseCode::WriteConflict)),
+        (262, "ExceededTimeLimit", None),
     ] {
         bench.server.configure_fail_point(&fail_command(
             1,
@@ -83,7 +83,8 @@ fn a_server_error_is_complete_and_keeps_the_connection() {
             (error.kind(), error.stage()),
             (ErrorKind::Command, Some(Stage::Command))
         );
-        assert!(error.cause().is_none() && !error.is_timeout());
+        assert_eq!(error.cause().map(mongotls::Cause::code), cause);
+        assert!(!error.is_timeout());
         assert_eq!(
             error.server(),
             Some(&ServerAddress::tcp("localhost", bench.server.port()))

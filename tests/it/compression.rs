@@ -233,7 +233,7 @@ fn an_invalid_compressed_reply_closes_the_connection() {
             (with(F::Size(23)), data),
             (with(F::Truncated(1)), data),
             (with(F::Trailing(vec![0])), data),
-            (with(F::Bomb(100 << 20)), data),
+            (with(F::Bomb(50 << 20)), data),
         ];
         for (fault, words) in cases {
             server.spoil_replies("ping", 1, fault.clone());
