@@ -427,7 +427,7 @@ impl fmt::Display for ResponderResult {
             Self::HttpStatus(status) => write!(f, "answered with HTTP status {status}"),
             Self::PostRedirected => f.write_str("redirects a POST, which is not followed"),
             Self::UnusableRedirect(why) => {
-                write!(f, "redirects to where nobody is asked: {why}")
+                write!(f, "redirects to a URL that cannot be used: {why}")
             }
             Self::RedirectToOtherHost(host) => {
                 write!(f, "redirects to another host, {host}, which is not asked")

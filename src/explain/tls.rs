@@ -268,7 +268,7 @@ fn name_not_served(name: &ServerName, alert: &str) -> Explanation {
         ),
         ServerName::Ip(address) => (
             format!(
-                "the server needs to be asked for by name, and was by the IP address {address}: it sent the alert {alert}"
+                "the server needs a host name, but the client used the IP address {address}: it sent the alert {alert}"
             ),
             "Connect by a name that the server or the proxy in front of it is configured for, not by the IP address.",
             None,

@@ -365,7 +365,7 @@ fn not_in_service(case: &DeploymentCase<'_>) -> Option<TopologyFinding> {
             list(addresses(&idle)),
             number_of(idle.len(), "is", "are")
         ),
-        "Look at rs.status() and the member's log; it serves nobody until it is a secondary.",
+        "Look at rs.status() and the member's log; it answers no requests until it is a secondary.",
     )
 }
 

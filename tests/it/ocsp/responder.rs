@@ -169,11 +169,11 @@ fn a_misbehaving_responder_is_skipped_and_reported() {
         (Behaviour::Html, "it is no OCSP response"),
         (
             Behaviour::Redirect(302, https()),
-            "redirects to where nobody is asked",
+            "redirects to a URL that cannot be used",
         ),
         (
             Behaviour::Redirect(302, "ldap://a".into()),
-            "redirects to where nobody is asked",
+            "redirects to a URL that cannot be used",
         ),
         (Behaviour::RedirectToItself, "redirects more than 3 times"),
         (Behaviour::RedirectForEver, "redirects more than 3 times"),
