@@ -1,7 +1,7 @@
 //! An overloaded server: the labels of failures to connect, and the prose tests of "Client Backpressure" (the second one
 //! was removed from the specification).
 //!
-//! `ends.rs` shows that every close and reset before the reply to hello has them, at each byte.
+//! `cut_connections.rs` shows that every close and reset before the reply to hello has them, at each byte.
 
 use std::net::TcpListener;
 use std::sync::Arc;

@@ -158,7 +158,7 @@ fn a_port_on_which_nobody_listens_refuses() {
 }
 
 #[test]
-fn strangers_are_recognised_at_once() {
+fn other_protocols_are_recognised_at_once() {
     const SSH: &[u8] = b"SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u3\r\n";
     const SHORT_SSH: &[u8] = b"SSH-2.0-x\r\n";
     const SMTP: &[u8] = b"220 mx ESMTP\r\n";
