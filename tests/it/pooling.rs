@@ -233,6 +233,9 @@ fn the_limit_of_a_call_covers_the_wait_for_a_connection() {
 fn the_client_limit_is_reported_by_its_option() {
     let server = Server::builder().start();
     let client = plain_client(&server, "timeoutMS=300");
+    // The connection is there before the time counts. A silence that no ping takes would let the last one wait for ever.
+    let ping = Command::from(doc! { "ping": 1 }).timeout(Duration::ZERO);
+    client.database("db").run_command(ping).unwrap();
     server.spoil_replies("ping", 1, ReplyFault::Silence);
     let error = ping_on(&client).unwrap_err();
     assert!(error.is_timeout());
@@ -242,6 +245,7 @@ fn the_client_limit_is_reported_by_its_option() {
     let ping = Command::from(doc! { "ping": 1 }).timeout(Duration::from_millis(100));
     let error = client.database("db").run_command(ping).unwrap_err();
     assert!(error.to_string().contains("of the call"), "{error}");
+    assert_eq!(server.count_of("ping"), 3);
     let block = doc! { "blockConnection": true, "blockTimeMS": 500 };
     server.configure_fail_point(&fail_command(1, &["ping"], block));
     let ping = Command::from(doc! { "ping": 1 }).timeout(Duration::ZERO);
