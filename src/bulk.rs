@@ -12,7 +12,7 @@ use bson::raw::RawDocument;
 use bson::{Bson, Document, RawBsonRef, RawDocumentBuf, cstr};
 
 use crate::client::Client;
-use crate::client_session::{Free, Scope, ScopedClient, session_of};
+use crate::client_session::{Free, IntoScope, Scope, ScopedClient, session_of};
 use crate::collection::{
     DeleteModel, LastModel, ModelWriter, Namespace, Progress, ReplaceOneModel, UpdateManyModel,
     UpdateOneModel, id_of, unknown_write, write_error,
@@ -340,6 +340,14 @@ impl<S: Scope, R: ClientBulkResult> ClientBulk<S, R> {
 }
 
 impl<S: Scope, R: ClientBulkResult> ClientBulk<S, R> {
+    /// Calls a setter if there is a value: `bulk.optional(comment, |bulk, comment| bulk.comment(comment))`.
+    pub fn optional<V>(self, value: Option<V>, set: impl FnOnce(Self, V) -> Self) -> Self {
+        match value {
+            Some(value) => set(self, value),
+            None => self,
+        }
+    }
+
     /// Sets whether the writes are made in the order of the models, up to the first that fails. Default: true. A bulk
     /// without acknowledgement cannot be ordered.
     pub fn ordered(mut self, ordered: bool) -> Self {
@@ -394,9 +402,9 @@ impl<S: Scope, R: ClientBulkResult> ClientBulk<S, R> {
         self
     }
 
-    /// Runs the bulk in a session: `&Session` or `Rc<Session>`.
-    pub fn session<S2: Scope>(self, scope: S2) -> ClientBulk<S2, R> {
-        self.convert(scope)
+    /// Runs the bulk in a session: `&Session`, `&mut Session` or `Rc<Session>`.
+    pub fn session<S2: IntoScope>(self, scope: S2) -> ClientBulk<S2::Scope, R> {
+        self.convert(scope.into_scope())
     }
 
     /// The same bulk in another scope, with another type of the result.

@@ -228,6 +228,14 @@ impl Client {
         Self::from_connection_string(ConnectionString::parse(uri)?)
     }
 
+    /// Creates a client from a connection string, as [`connect`](Self::connect). The official driver has this name.
+    ///
+    /// # Errors
+    /// Those of [`connect`](Self::connect).
+    pub fn with_uri_str(uri: impl AsRef<str>) -> Result<Self> {
+        Self::connect(uri.as_ref())
+    }
+
     /// Creates a client from a parsed connection string, as [`connect`](Self::connect) does.
     ///
     /// ```no_run

@@ -306,6 +306,42 @@ pub struct ScopedClient<S: Scope> {
 /// implements the trait.
 pub trait Scope: Clone + sealed::HasSession {}
 
+/// A value that the method `session` of an action takes: a [`Scope`], or `&mut Session`, which programs for the official
+/// driver pass.
+///
+/// ```no_run
+/// # use mongotls::bson::{Document, doc};
+/// # let client = mongotls::Client::connect("mongodb://localhost")?;
+/// # let things = client.database("shop").collection::<Document>("things");
+/// let mut session = client.start_session().run()?;
+/// things.insert_one(doc! { "kind": "bolt" }).session(&mut session).run()?;
+/// things.count_documents(doc! {}).session(&session).run()?;
+/// # Ok::<(), mongotls::Error>(())
+/// ```
+pub trait IntoScope {
+    /// The scope that the action gets.
+    type Scope: Scope;
+
+    /// Converts the value.
+    fn into_scope(self) -> Self::Scope;
+}
+
+impl<S: Scope> IntoScope for S {
+    type Scope = S;
+
+    fn into_scope(self) -> S {
+        self
+    }
+}
+
+impl<'a> IntoScope for &'a mut Session {
+    type Scope = &'a Session;
+
+    fn into_scope(self) -> &'a Session {
+        self
+    }
+}
+
 /// Commands outside of any session of the program. The client then runs each operation in a session of its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Free;

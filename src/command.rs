@@ -1,5 +1,6 @@
 //! A command as a program builds it, before a server is selected.
 
+use std::fmt;
 use std::time::Duration;
 
 use bson::raw::RawDocument;
@@ -23,7 +24,7 @@ use crate::wire::request::DocumentSequence;
 /// let insert = Command::from(doc! { "insert": "things" })
 ///     .documents("documents", [rawdoc! { "_id": 1 }, rawdoc! { "_id": 2 }]);
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[must_use = "a command does nothing until it is run"]
 pub struct Command {
     body: Result<RawDocumentBuf>,
@@ -258,6 +259,18 @@ impl Command {
 
     pub(crate) fn preference(&self) -> Option<&ReadPreference> {
         self.read_preference.as_ref()
+    }
+}
+
+/// Prints the name of the command, not its values: it may carry a password.
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let body = self.body.as_ref().ok();
+        let first = body.and_then(|body| body.iter().next()?.ok());
+        let name = first.map(|(key, _)| key.as_str());
+        f.debug_struct("Command")
+            .field("name", &name)
+            .finish_non_exhaustive()
     }
 }
 

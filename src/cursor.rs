@@ -406,6 +406,18 @@ impl<T, S: Scope> Cursor<T, S> {
         }
     }
 
+    /// Returns the document that [`advance`](Self::advance) moved to as a value of `T`, which can borrow from the batch.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Bson`] if the document is not a `T`.
+    #[cfg(feature = "serde")]
+    pub fn deserialize_current<'a>(&'a self) -> Result<T>
+    where
+        T: Deserialize<'a>,
+    {
+        to_borrowed_result(self.current(), self.count.checked_sub(1))
+    }
+
     fn next_with(
         &mut self,
         value: impl FnOnce(&RawDocument, u64) -> Result<T>,

@@ -803,6 +803,11 @@ impl Error {
         self.0.labels.iter().any(|own| own == label)
     }
 
+    /// Returns true if the error has that label, as [`has_label`](Self::has_label). The official driver has this name.
+    pub fn contains_label(&self, label: impl AsRef<str>) -> bool {
+        self.has_label(label.as_ref())
+    }
+
     /// Returns true if a time limit has passed.
     pub fn is_timeout(&self) -> bool {
         self.0.kind == ErrorKind::Timeout
@@ -854,6 +859,13 @@ impl fmt::Debug for Error {
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.0.source.as_deref().map(|source| source as _)
+    }
+}
+
+/// An error of [`ErrorKind::Bson`], so that a function that returns this crate's `Result` can use `?` on those of `bson`.
+impl From<bson::error::Error> for Error {
+    fn from(error: bson::error::Error) -> Self {
+        Self::bson("a value of BSON cannot be read or written", error)
     }
 }
 

@@ -64,7 +64,7 @@
 //! - `cloud`: MONGODB-AWS, and the environments of MONGODB-OIDC, which ask the credential services of clouds.
 //! - `idna`: host names with other characters than those of ASCII.
 //! - `saslprep`: passwords of SCRAM-SHA-256 with other characters than those of ASCII.
-//! - `serde`: replies and documents of a cursor as types of the program.
+//! - `serde`: documents and replies as types of the program.
 //!
 //! Off by default:
 //!
@@ -75,6 +75,8 @@
 //! - `zstd`, `zlib`, `snappy`: compression of messages, one compressor each; what the connection string names
 //!   (`compressors`) and a feature has built in is offered to servers.
 //! - `srv`: connection strings with `mongodb+srv`, whose hosts and options are in DNS.
+//! - `chrono-0_4`, `jiff-0_2`, `large_dates`, `serde_json-1`, `serde_path_to_error`, `serde_with-3`, `time-0_3`, `uuid-1`:
+//!   the features of [`bson`] with these names, which convert its types from and to those of other crates.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -142,7 +144,9 @@ pub use address::{InvalidAddress, ServerAddress};
 pub use bulk::{ClientBulk, ClientBulkResult};
 pub use cause::{Cause, CauseCode};
 pub use client::Client;
-pub use client_session::{Free, Scope, ScopedClient, Session, SessionOptions, StartSession};
+pub use client_session::{
+    Free, IntoScope, Scope, ScopedClient, Session, SessionOptions, StartSession,
+};
 pub use collection::{Aggregate, CountDocuments, Distinct, EstimatedDocumentCount, Find, FindOne};
 pub use collection::{Bulk, Collection, InsertOne, Namespace};
 pub use collection::{
@@ -159,7 +163,10 @@ pub use cursor::Cursor;
 pub use database::Database;
 pub use encode::ToBson;
 pub use error::{Error, ErrorKind, Result};
-pub use index_model::{IndexModel, SearchIndexModel, SearchIndexType};
+pub use index_model::{
+    IndexModel, IndexModelBuilder, IndexOptions, IndexOptionsBuilder, SearchIndexModel,
+    SearchIndexType,
+};
 pub use options::ClientOptions;
 pub use results::Written;
 pub use uri::ConnectionString;

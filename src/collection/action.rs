@@ -650,9 +650,39 @@ macro_rules! option_fields {
 }
 pub(crate) use option_fields;
 
+/// Implements `Debug` for an action, without the values of the program: only the names of the database and the collection.
+macro_rules! redacted_debug {
+    ($name:ident<$($parameter:ident),+>) => {
+        impl<$($parameter),+> std::fmt::Debug for $name<$($parameter),+> {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.debug_struct(stringify!($name))
+                    .field("database", &self.action.target.database())
+                    .field("collection", &self.action.target.name())
+                    .finish_non_exhaustive()
+            }
+        }
+    };
+}
+pub(crate) use redacted_debug;
+
+/// Declares the setter of an action for an optional value.
+macro_rules! optional_setter {
+    () => {
+        /// Calls a setter if there is a value: `find.optional(limit, |find, limit| find.limit(limit))`.
+        pub fn optional<V>(self, value: Option<V>, set: impl FnOnce(Self, V) -> Self) -> Self {
+            match value {
+                Some(value) => set(self, value),
+                None => self,
+            }
+        }
+    };
+}
+pub(crate) use optional_setter;
+
 /// Declares the setters that all actions have.
 macro_rules! common_setters {
     () => {
+        $crate::collection::action::optional_setter!();
         $crate::collection::action::option_fields! {
             /// Sets a comment, which the logs and the profile of the server show. Any value; servers before MongoDB 4.4
             /// take only a text.

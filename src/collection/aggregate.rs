@@ -8,7 +8,7 @@ use bson::{Document, RawArrayBuf, RawBsonRef, RawDocumentBuf, cstr};
 use super::Collection;
 use super::action::{self, Action, CursorCommand};
 use super::target::Target;
-use crate::client_session::{Free, Scope};
+use crate::client_session::{Free, IntoScope, Scope};
 use crate::cursor::Cursor;
 use crate::database::Database;
 use crate::encode::{ToBson, to_document};
@@ -63,7 +63,6 @@ impl<S: Scope> Database<S> {
 }
 
 /// The action of [`Collection::aggregate`] and [`Database::aggregate`].
-#[derive(Debug)]
 #[must_use = "an action does nothing until it is run"]
 pub struct Aggregate<T = Document, S = Free> {
     action: Action<S>,
@@ -72,6 +71,8 @@ pub struct Aggregate<T = Document, S = Free> {
     batch_size: Option<u32>,
     documents: PhantomData<fn() -> T>,
 }
+
+action::redacted_debug!(Aggregate<T, S>);
 
 impl<T, S> Aggregate<T, S> {
     pub(super) fn new(action: Action<S>, pipeline: impl IntoIterator<Item = impl ToBson>) -> Self {
@@ -154,10 +155,10 @@ impl<T, S: Scope> Aggregate<T, S> {
         }
     }
 
-    /// Runs the action in a session: `&Session` or `Rc<Session>`.
-    pub fn session<S2: Scope>(self, scope: S2) -> Aggregate<T, S2> {
+    /// Runs the action in a session: `&Session`, `&mut Session` or `Rc<Session>`.
+    pub fn session<S2: IntoScope>(self, scope: S2) -> Aggregate<T, S2::Scope> {
         Aggregate {
-            action: self.action.within(scope),
+            action: self.action.within(scope.into_scope()),
             pipeline: self.pipeline,
             timing: self.timing,
             batch_size: self.batch_size,

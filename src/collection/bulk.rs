@@ -21,7 +21,7 @@ use super::model::{
 };
 use super::progress::Progress;
 use super::write::{WriteReply, replied};
-use crate::client_session::{Free, Scope, session_of};
+use crate::client_session::{Free, IntoScope, Scope, session_of};
 use crate::encode::{OptionFields, ToBson};
 use crate::error::{Error, Result};
 use crate::event::OperationId;
@@ -278,10 +278,10 @@ impl<T, S: Scope> Bulk<T, S> {
         self
     }
 
-    /// Runs the bulk in a session: `&Session` or `Rc<Session>`.
-    pub fn session<S2: Scope>(self, scope: S2) -> Bulk<T, S2> {
+    /// Runs the bulk in a session: `&Session`, `&mut Session` or `Rc<Session>`.
+    pub fn session<S2: IntoScope>(self, scope: S2) -> Bulk<T, S2::Scope> {
         Bulk {
-            action: self.action.within(scope),
+            action: self.action.within(scope.into_scope()),
             is_ordered: self.is_ordered,
             bypass_document_validation: self.bypass_document_validation,
             variables: self.variables,

@@ -6,7 +6,7 @@ use bson::{Document, RawArrayBuf, RawBsonRef, RawDocumentBuf, cstr, rawdoc};
 
 use super::Collection;
 use super::action::{self, Action};
-use crate::client_session::{Free, Scope};
+use crate::client_session::{Free, IntoScope, Scope};
 use crate::data::hello::integer;
 use crate::encode::{ToBson, to_document};
 use crate::error::{Error, Result};
@@ -57,7 +57,6 @@ impl<T, S: Scope> Collection<T, S> {
 }
 
 /// The action of [`Collection::count_documents`].
-#[derive(Debug)]
 #[must_use = "an action does nothing until it is run"]
 pub struct CountDocuments<S = Free> {
     action: Action<S>,
@@ -65,6 +64,8 @@ pub struct CountDocuments<S = Free> {
     skip: Option<u64>,
     limit: Option<u64>,
 }
+
+action::redacted_debug!(CountDocuments<S>);
 
 impl<S: Scope> CountDocuments<S> {
     action::common_setters!();
@@ -90,10 +91,10 @@ impl<S: Scope> CountDocuments<S> {
         self
     }
 
-    /// Runs the action in a session: `&Session` or `Rc<Session>`.
-    pub fn session<S2: Scope>(self, scope: S2) -> CountDocuments<S2> {
+    /// Runs the action in a session: `&Session`, `&mut Session` or `Rc<Session>`.
+    pub fn session<S2: IntoScope>(self, scope: S2) -> CountDocuments<S2::Scope> {
         CountDocuments {
-            action: self.action.within(scope),
+            action: self.action.within(scope.into_scope()),
             filter: self.filter,
             skip: self.skip,
             limit: self.limit,
@@ -154,11 +155,12 @@ fn own_fields<'a>(
 }
 
 /// The action of [`Collection::estimated_document_count`].
-#[derive(Debug)]
 #[must_use = "an action does nothing until it is run"]
 pub struct EstimatedDocumentCount<S = Free> {
     action: Action<S>,
 }
+
+action::redacted_debug!(EstimatedDocumentCount<S>);
 
 impl<S: Scope> EstimatedDocumentCount<S> {
     action::common_setters!();
@@ -168,10 +170,10 @@ impl<S: Scope> EstimatedDocumentCount<S> {
         max_time: duration_ms => "maxTimeMS";
     }
 
-    /// Runs the action in a session: `&Session` or `Rc<Session>`.
-    pub fn session<S2: Scope>(self, scope: S2) -> EstimatedDocumentCount<S2> {
+    /// Runs the action in a session: `&Session`, `&mut Session` or `Rc<Session>`.
+    pub fn session<S2: IntoScope>(self, scope: S2) -> EstimatedDocumentCount<S2::Scope> {
         EstimatedDocumentCount {
-            action: self.action.within(scope),
+            action: self.action.within(scope.into_scope()),
         }
     }
 

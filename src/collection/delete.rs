@@ -5,7 +5,7 @@ use bson::{Document, RawBsonRef, cstr};
 use super::Collection;
 use super::action::{self, Action};
 use super::statement::{OneStatement, Statement};
-use crate::client_session::{Free, Scope};
+use crate::client_session::{Free, IntoScope, Scope};
 use crate::encode::{OptionFields, ToBson};
 use crate::error::Result;
 use crate::options::Verbosity;
@@ -54,7 +54,6 @@ impl<T, S: Scope> Collection<T, S> {
 }
 
 /// The action of [`Collection::delete_one`] and [`Collection::delete_many`].
-#[derive(Debug)]
 #[must_use = "an action does nothing until it is run"]
 pub struct Delete<S = Free> {
     action: Action<S>,
@@ -62,6 +61,8 @@ pub struct Delete<S = Free> {
     statement: OptionFields,
     deletes_one: bool,
 }
+
+action::redacted_debug!(Delete<S>);
 
 impl<S: Scope> Delete<S> {
     action::common_setters!();
@@ -78,10 +79,10 @@ impl<S: Scope> Delete<S> {
         hint: hint => "hint";
     }
 
-    /// Runs the action in a session: `&Session` or `Rc<Session>`.
-    pub fn session<S2: Scope>(self, scope: S2) -> Delete<S2> {
+    /// Runs the action in a session: `&Session`, `&mut Session` or `Rc<Session>`.
+    pub fn session<S2: IntoScope>(self, scope: S2) -> Delete<S2::Scope> {
         Delete {
-            action: self.action.within(scope),
+            action: self.action.within(scope.into_scope()),
             deletion: self.deletion,
             statement: self.statement,
             deletes_one: self.deletes_one,

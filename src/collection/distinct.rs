@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::Collection;
 use super::action::{self, Action};
-use crate::client_session::{Free, Scope};
+use crate::client_session::{Free, IntoScope, Scope};
 use crate::document;
 use crate::encode::{ToBson, to_document};
 use crate::error::{Error, Result};
@@ -37,7 +37,6 @@ impl<T, S: Scope> Collection<T, S> {
 }
 
 /// The action of [`Collection::distinct`].
-#[derive(Debug)]
 #[must_use = "an action does nothing until it is run"]
 pub struct Distinct<T = Bson, S = Free> {
     action: Action<S>,
@@ -45,6 +44,8 @@ pub struct Distinct<T = Bson, S = Free> {
     filter: Result<RawDocumentBuf>,
     values: PhantomData<fn() -> T>,
 }
+
+action::redacted_debug!(Distinct<T, S>);
 
 impl<T, S: Scope> Distinct<T, S> {
     action::common_setters!();
@@ -68,10 +69,10 @@ impl<T, S: Scope> Distinct<T, S> {
         }
     }
 
-    /// Runs the action in a session: `&Session` or `Rc<Session>`.
-    pub fn session<S2: Scope>(self, scope: S2) -> Distinct<T, S2> {
+    /// Runs the action in a session: `&Session`, `&mut Session` or `Rc<Session>`.
+    pub fn session<S2: IntoScope>(self, scope: S2) -> Distinct<T, S2::Scope> {
         Distinct {
-            action: self.action.within(scope),
+            action: self.action.within(scope.into_scope()),
             field_name: self.field_name,
             filter: self.filter,
             values: PhantomData,

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::Collection;
 use super::action::{self, Action, CursorCommand};
-use crate::client_session::{Free, Scope};
+use crate::client_session::{Free, IntoScope, Scope};
 use crate::cursor::Cursor;
 use crate::encode::{ToBson, to_document};
 use crate::error::{Error, Result};
@@ -61,7 +61,6 @@ impl<T, S: Scope> Collection<T, S> {
 }
 
 /// The action of [`Collection::find`].
-#[derive(Debug)]
 #[must_use = "an action does nothing until it is run"]
 pub struct Find<T, S = Free> {
     action: Action<S>,
@@ -71,6 +70,8 @@ pub struct Find<T, S = Free> {
     batch_size: Option<u32>,
     documents: PhantomData<fn() -> T>,
 }
+
+action::redacted_debug!(Find<T, S>);
 
 impl<T, S: Scope> Find<T, S> {
     action::common_setters!();
@@ -139,10 +140,10 @@ impl<T, S: Scope> Find<T, S> {
         self
     }
 
-    /// Runs the action in a session: `&Session` or `Rc<Session>`.
-    pub fn session<S2: Scope>(self, scope: S2) -> Find<T, S2> {
+    /// Runs the action in a session: `&Session`, `&mut Session` or `Rc<Session>`.
+    pub fn session<S2: IntoScope>(self, scope: S2) -> Find<T, S2::Scope> {
         Find {
-            action: self.action.within(scope),
+            action: self.action.within(scope.into_scope()),
             filter: self.filter,
             timing: self.timing,
             limit: self.limit,
@@ -224,13 +225,14 @@ impl<T, S: Scope> Find<T, S> {
 }
 
 /// The action of [`Collection::find_one`].
-#[derive(Debug)]
 #[must_use = "an action does nothing until it is run"]
 pub struct FindOne<T, S = Free> {
     action: Action<S>,
     filter: Result<RawDocumentBuf>,
     documents: PhantomData<fn() -> T>,
 }
+
+action::redacted_debug!(FindOne<T, S>);
 
 impl<T, S: Scope> FindOne<T, S> {
     action::common_setters!();
@@ -264,10 +266,10 @@ impl<T, S: Scope> FindOne<T, S> {
         show_record_id: bool => "showRecordId";
     }
 
-    /// Runs the action in a session: `&Session` or `Rc<Session>`.
-    pub fn session<S2: Scope>(self, scope: S2) -> FindOne<T, S2> {
+    /// Runs the action in a session: `&Session`, `&mut Session` or `Rc<Session>`.
+    pub fn session<S2: IntoScope>(self, scope: S2) -> FindOne<T, S2::Scope> {
         FindOne {
-            action: self.action.within(scope),
+            action: self.action.within(scope.into_scope()),
             filter: self.filter,
             documents: PhantomData,
         }

@@ -12,7 +12,7 @@ use super::Collection;
 use super::action::{self, Action};
 use super::model::ModelWriter;
 use super::statement::{OneStatement, Statement};
-use crate::client_session::{Free, Scope};
+use crate::client_session::{Free, IntoScope, Scope};
 use crate::encode::ToBson;
 use crate::error::Result;
 use crate::options::{ReturnDocument, Verbosity};
@@ -107,7 +107,6 @@ impl<T: ToBson, S: Scope> Collection<T, S> {
 macro_rules! find_and_modify_action {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Debug)]
         #[must_use = "an action does nothing until it is run"]
         pub struct $name<T, S = Free> {
             action: Action<S>,
@@ -115,6 +114,8 @@ macro_rules! find_and_modify_action {
             change: Result<Statement>,
             documents: PhantomData<fn() -> T>,
         }
+
+        action::redacted_debug!($name<T, S>);
 
         impl<T, S: Scope> $name<T, S> {
             action::common_setters!();
@@ -135,10 +136,10 @@ macro_rules! find_and_modify_action {
                 max_time: duration_ms => "maxTimeMS";
             }
 
-            /// Runs the action in a session: `&Session` or `Rc<Session>`.
-            pub fn session<S2: Scope>(self, scope: S2) -> $name<T, S2> {
+            /// Runs the action in a session: `&Session`, `&mut Session` or `Rc<Session>`.
+            pub fn session<S2: IntoScope>(self, scope: S2) -> $name<T, S2::Scope> {
                 $name {
-                    action: self.action.within(scope),
+                    action: self.action.within(scope.into_scope()),
                     change: self.change,
                     documents: PhantomData,
                 }

@@ -8,7 +8,7 @@ use super::Collection;
 use super::action::{self, Action};
 use super::document_id::ensure_id;
 use super::statement::OneStatement;
-use crate::client_session::{Free, Scope};
+use crate::client_session::{Free, IntoScope, Scope};
 use crate::encode::{ToBson, append_document, is_bson};
 use crate::error::Result;
 use crate::object_id::IdGenerator;
@@ -39,13 +39,14 @@ impl<T: ToBson, S: Scope> Collection<T, S> {
 }
 
 /// The action of [`Collection::insert_one`].
-#[derive(Debug)]
 #[must_use = "an action does nothing until it is run"]
 pub struct InsertOne<S = Free> {
     action: Action<S>,
     /// The document and its `_id`.
     document: Result<(Vec<u8>, Bson)>,
 }
+
+action::redacted_debug!(InsertOne<S>);
 
 impl<S: Scope> InsertOne<S> {
     action::common_setters!();
@@ -55,10 +56,10 @@ impl<S: Scope> InsertOne<S> {
         bypass_document_validation: bool => "bypassDocumentValidation";
     }
 
-    /// Runs the action in a session: `&Session` or `Rc<Session>`.
-    pub fn session<S2: Scope>(self, scope: S2) -> InsertOne<S2> {
+    /// Runs the action in a session: `&Session`, `&mut Session` or `Rc<Session>`.
+    pub fn session<S2: IntoScope>(self, scope: S2) -> InsertOne<S2::Scope> {
         InsertOne {
-            action: self.action.within(scope),
+            action: self.action.within(scope.into_scope()),
             document: self.document,
         }
     }

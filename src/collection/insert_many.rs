@@ -19,7 +19,7 @@ use super::bulk::{id_of, unknown_write};
 use super::document_id::ensure_id;
 use super::progress::Progress;
 use super::write::{WriteReply, replied};
-use crate::client_session::{Free, Scope};
+use crate::client_session::{Free, IntoScope, Scope};
 use crate::encode::{ToBson, append_document, is_bson};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::OperationId;
@@ -151,10 +151,10 @@ impl<I: Iterator, S: Scope> InsertMany<I, S> {
         self
     }
 
-    /// Runs the action in a session: `&Session` or `Rc<Session>`.
-    pub fn session<S2: Scope>(self, scope: S2) -> InsertMany<I, S2> {
+    /// Runs the action in a session: `&Session`, `&mut Session` or `Rc<Session>`.
+    pub fn session<S2: IntoScope>(self, scope: S2) -> InsertMany<I, S2::Scope> {
         InsertMany {
-            action: self.action.within(scope),
+            action: self.action.within(scope.into_scope()),
             documents: self.documents,
             encode: self.encode,
             keeps_null: self.keeps_null,

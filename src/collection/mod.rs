@@ -37,6 +37,7 @@ mod write;
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use bson::Document;
@@ -66,6 +67,7 @@ pub(crate) use self::write::write_error;
 use crate::client::Client;
 use crate::client_session::{Free, Scope};
 use crate::database::Database;
+use crate::error::{Error, Result};
 use crate::options::{CollectionOptions, ReadConcern, ReadPreference, WriteConcern};
 
 /// A collection of documents of type `T`. Cheap to clone.
@@ -242,6 +244,20 @@ impl Namespace {
         Self {
             db: db.into(),
             coll: coll.into(),
+        }
+    }
+}
+
+/// Splits at the first dot: names of collections can have dots.
+impl FromStr for Namespace {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text.split_once('.') {
+            Some((db, coll)) if !coll.is_empty() => Ok(Self::new(db, coll)),
+            _ => Err(Error::invalid_argument(
+                "a namespace is the name of a database, a dot and the name of a collection",
+            )),
         }
     }
 }

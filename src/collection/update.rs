@@ -8,7 +8,7 @@ use super::Collection;
 use super::action::{self, Action};
 use super::model::ModelWriter;
 use super::statement::{OneStatement, Statement};
-use crate::client_session::{Free, Scope};
+use crate::client_session::{Free, IntoScope, Scope};
 use crate::encode::{OptionFields, ToBson};
 use crate::error::Result;
 use crate::options::Verbosity;
@@ -86,13 +86,14 @@ fn encode_update(filter: &impl ToBson, update: &impl ToBson, is_multi: bool) -> 
 macro_rules! update_action {
     ($(#[$doc:meta])* $name:ident, $writes_one:literal) => {
         $(#[$doc])*
-        #[derive(Debug)]
         #[must_use = "an action does nothing until it is run"]
         pub struct $name<S = Free> {
             action: Action<S>,
             update: Result<Statement>,
             statement: OptionFields,
         }
+
+        action::redacted_debug!($name<S>);
 
         impl<S: Scope> $name<S> {
             action::common_setters!();
@@ -114,10 +115,10 @@ macro_rules! update_action {
                 hint: hint => "hint";
             }
 
-            /// Runs the action in a session: `&Session` or `Rc<Session>`.
-            pub fn session<S2: Scope>(self, scope: S2) -> $name<S2> {
+            /// Runs the action in a session: `&Session`, `&mut Session` or `Rc<Session>`.
+            pub fn session<S2: IntoScope>(self, scope: S2) -> $name<S2::Scope> {
                 $name {
-                    action: self.action.within(scope),
+                    action: self.action.within(scope.into_scope()),
                     update: self.update,
                     statement: self.statement,
                 }

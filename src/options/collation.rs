@@ -41,6 +41,18 @@ pub struct Collation {
 }
 
 impl Collation {
+    /// Creates a collation in the way of the official driver.
+    ///
+    /// ```
+    /// use mongotls::options::{Collation, CollationStrength};
+    ///
+    /// let collation = Collation::builder().locale("en").strength(CollationStrength::Secondary).build();
+    /// assert_eq!(collation, Collation::new("en").strength(CollationStrength::Secondary));
+    /// ```
+    pub fn builder() -> CollationBuilder {
+        CollationBuilder(Self::new("simple"))
+    }
+
     /// Creates a collation with the defaults of this locale.
     pub fn new(locale: impl Into<String>) -> Self {
         Self {
@@ -131,6 +143,56 @@ impl Collation {
             .into_iter()
             .filter_map(|(key, value)| Some((key, value?)));
         set.map(|(key, value)| (key.to_owned(), value)).collect()
+    }
+}
+
+/// A builder of a [`Collation`]; see [`Collation::builder`]. Without a locale it is `simple`.
+#[derive(Clone, Debug)]
+#[must_use = "the collation is made by build"]
+pub struct CollationBuilder(Collation);
+
+macro_rules! builder_setters {
+    ($($(#[$doc:meta])* $name:ident: $kind:ty;)*) => {
+        impl CollationBuilder {
+            $(
+                $(#[$doc])*
+                pub fn $name(self, $name: $kind) -> Self {
+                    Self(self.0.$name($name))
+                }
+            )*
+        }
+    };
+}
+
+builder_setters! {
+    /// Sets the differences that count.
+    strength: CollationStrength;
+    /// Sets whether case counts at the strengths 1 and 2.
+    case_level: bool;
+    /// Sets the order of upper and lower case.
+    case_first: CollationCaseFirst;
+    /// Sets whether digits are compared as numbers.
+    numeric_ordering: bool;
+    /// Sets the treatment of spaces and punctuation.
+    alternate: CollationAlternate;
+    /// Sets the characters that `alternate: shifted` ignores.
+    max_variable: CollationMaxVariable;
+    /// Sets whether text is normalised before it is compared.
+    normalization: bool;
+    /// Sets whether accents are compared from the end of a text.
+    backwards: bool;
+}
+
+impl CollationBuilder {
+    /// Sets the ICU locale, such as `en` or `fr_CA`.
+    pub fn locale(mut self, locale: impl Into<String>) -> Self {
+        self.0.locale = locale.into();
+        self
+    }
+
+    /// Returns the collation.
+    pub fn build(self) -> Collation {
+        self.0
     }
 }
 

@@ -104,6 +104,48 @@ impl DatabaseOptions {
     }
 }
 
+/// Declares a builder as the official driver has it: the setters of the options themselves do the same.
+macro_rules! builder {
+    ($options:ident, $builder:ident) => {
+        #[doc = concat!("A builder of [`", stringify!($options), "`], which has the same setters itself.")]
+        #[derive(Clone, Debug, Default)]
+        #[must_use = "the options are made by build"]
+        pub struct $builder($options);
+
+        impl $options {
+            /// Creates a builder without settings.
+            pub fn builder() -> $builder {
+                $builder::default()
+            }
+        }
+
+        impl $builder {
+            /// Sets the read concern of reads.
+            pub fn read_concern(self, concern: ReadConcern) -> Self {
+                Self(self.0.read_concern(concern))
+            }
+
+            /// Sets the write concern of writes.
+            pub fn write_concern(self, concern: WriteConcern) -> Self {
+                Self(self.0.write_concern(concern))
+            }
+
+            /// Sets the read preference of reads. The official driver has this name.
+            pub fn selection_criteria(self, preference: ReadPreference) -> Self {
+                Self(self.0.read_preference(preference))
+            }
+
+            /// Returns the options.
+            pub fn build(self) -> $options {
+                self.0
+            }
+        }
+    };
+}
+
+builder!(CollectionOptions, CollectionOptionsBuilder);
+builder!(DatabaseOptions, DatabaseOptionsBuilder);
+
 /// Read concern, write concern and read preference. A database takes those of its client, a collection those of its
 /// database, and an action those of its collection, unless it has its own.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -140,6 +140,16 @@ impl WriteConcern {
         Self::default().w("majority")
     }
 
+    /// Requires acknowledgment by this number of members; 0 requests no acknowledgment.
+    pub fn nodes(nodes: u32) -> Self {
+        Self::default().w(nodes)
+    }
+
+    /// Requires acknowledgment by the members of this set of tags, which is defined on the server.
+    pub fn custom(tag: impl AsRef<str>) -> Self {
+        Self::default().w(tag.as_ref())
+    }
+
     /// Requires acknowledgment by these members.
     #[must_use]
     pub fn w(mut self, members: impl Into<Acknowledgment>) -> Self {

@@ -40,10 +40,13 @@ pub(crate) use self::builder::DeploymentOptions;
 pub(crate) use self::check::{collection_name_problem, database_name_problem};
 pub(crate) use self::cloud::CloudServices;
 pub use self::collation::{
-    Collation, CollationAlternate, CollationCaseFirst, CollationMaxVariable, CollationStrength,
+    Collation, CollationAlternate, CollationBuilder, CollationCaseFirst, CollationMaxVariable,
+    CollationStrength,
 };
 pub(crate) use self::collection::Criteria;
-pub use self::collection::{CollectionOptions, DatabaseOptions};
+pub use self::collection::{
+    CollectionOptions, CollectionOptionsBuilder, DatabaseOptions, DatabaseOptionsBuilder,
+};
 pub use self::concern::{
     Acknowledgment, ReadConcern, ReadPreference, ReadPreferenceMode, Tag, TagSet, WriteConcern,
 };

@@ -7,7 +7,7 @@ use super::super::action::{self, Action, Change};
 use super::super::aggregate::Pipeline;
 use super::super::target::Target;
 use super::unless_missing;
-use crate::client_session::{Free, Scope};
+use crate::client_session::{Free, IntoScope, Scope};
 use crate::database::Database;
 use crate::encode::ToBson;
 use crate::error::Result;
@@ -100,28 +100,30 @@ impl<T, S: Scope> Collection<T, S> {
 }
 
 /// The action of [`Database::create_collection`].
-#[derive(Debug)]
 #[must_use = "an action does nothing until it is run"]
 pub struct CreateCollection<S = Free> {
     action: Action<S>,
 }
 
+action::redacted_debug!(CreateCollection<S>);
+
 /// The action of [`Database::modify_collection`].
-#[derive(Debug)]
 #[must_use = "an action does nothing until it is run"]
 pub struct ModifyCollection<S = Free> {
     action: Action<S>,
 }
 
+action::redacted_debug!(ModifyCollection<S>);
+
 /// The action of [`Collection::drop`].
-#[derive(Debug)]
 #[must_use = "an action does nothing until it is run"]
 pub struct DropCollection<S = Free> {
     action: Action<S>,
 }
 
+action::redacted_debug!(DropCollection<S>);
+
 /// The action of [`Collection::rename`].
-#[derive(Debug)]
 #[must_use = "an action does nothing until it is run"]
 pub struct RenameCollection<S = Free> {
     action: Action<S>,
@@ -129,12 +131,15 @@ pub struct RenameCollection<S = Free> {
     to: String,
 }
 
+action::redacted_debug!(RenameCollection<S>);
+
 /// The action of [`Database::drop`].
-#[derive(Debug)]
 #[must_use = "an action does nothing until it is run"]
 pub struct DropDatabase<S = Free> {
     action: Action<S>,
 }
+
+action::redacted_debug!(DropDatabase<S>);
 
 /// The options that a collection has from the beginning and that can be changed later.
 macro_rules! changeable_options {
@@ -193,10 +198,10 @@ impl<S: Scope> CreateCollection<S> {
         max_time: duration_ms => "maxTimeMS";
     }
 
-    /// Runs the action in a session: `&Session` or `Rc<Session>`.
-    pub fn session<S2: Scope>(self, scope: S2) -> CreateCollection<S2> {
+    /// Runs the action in a session: `&Session`, `&mut Session` or `Rc<Session>`.
+    pub fn session<S2: IntoScope>(self, scope: S2) -> CreateCollection<S2::Scope> {
         CreateCollection {
-            action: self.action.within(scope),
+            action: self.action.within(scope.into_scope()),
         }
     }
 
@@ -225,10 +230,10 @@ impl<S: Scope> ModifyCollection<S> {
         max_time: duration_ms => "maxTimeMS";
     }
 
-    /// Runs the action in a session: `&Session` or `Rc<Session>`.
-    pub fn session<S2: Scope>(self, scope: S2) -> ModifyCollection<S2> {
+    /// Runs the action in a session: `&Session`, `&mut Session` or `Rc<Session>`.
+    pub fn session<S2: IntoScope>(self, scope: S2) -> ModifyCollection<S2::Scope> {
         ModifyCollection {
-            action: self.action.within(scope),
+            action: self.action.within(scope.into_scope()),
         }
     }
 
@@ -246,10 +251,10 @@ impl<S: Scope> DropCollection<S> {
     action::common_setters!();
     action::write_setters!();
 
-    /// Runs the action in a session: `&Session` or `Rc<Session>`.
-    pub fn session<S2: Scope>(self, scope: S2) -> DropCollection<S2> {
+    /// Runs the action in a session: `&Session`, `&mut Session` or `Rc<Session>`.
+    pub fn session<S2: IntoScope>(self, scope: S2) -> DropCollection<S2::Scope> {
         DropCollection {
-            action: self.action.within(scope),
+            action: self.action.within(scope.into_scope()),
         }
     }
 
@@ -270,10 +275,10 @@ impl<S: Scope> RenameCollection<S> {
         drop_target: bool => "dropTarget";
     }
 
-    /// Runs the action in a session: `&Session` or `Rc<Session>`.
-    pub fn session<S2: Scope>(self, scope: S2) -> RenameCollection<S2> {
+    /// Runs the action in a session: `&Session`, `&mut Session` or `Rc<Session>`.
+    pub fn session<S2: IntoScope>(self, scope: S2) -> RenameCollection<S2::Scope> {
         RenameCollection {
-            action: self.action.within(scope),
+            action: self.action.within(scope.into_scope()),
             from: self.from,
             to: self.to,
         }
@@ -298,10 +303,10 @@ impl<S: Scope> DropDatabase<S> {
     action::common_setters!();
     action::write_setters!();
 
-    /// Runs the action in a session: `&Session` or `Rc<Session>`.
-    pub fn session<S2: Scope>(self, scope: S2) -> DropDatabase<S2> {
+    /// Runs the action in a session: `&Session`, `&mut Session` or `Rc<Session>`.
+    pub fn session<S2: IntoScope>(self, scope: S2) -> DropDatabase<S2::Scope> {
         DropDatabase {
-            action: self.action.within(scope),
+            action: self.action.within(scope.into_scope()),
         }
     }
 

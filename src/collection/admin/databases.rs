@@ -7,7 +7,7 @@ use super::super::action::{self, Action};
 use super::super::target::Target;
 use super::name;
 use crate::client::Client;
-use crate::client_session::{Free, Scope, ScopedClient};
+use crate::client_session::{Free, IntoScope, Scope, ScopedClient};
 use crate::data::hello::integer;
 use crate::document::to_document;
 use crate::error::{Error, Result};
@@ -64,18 +64,20 @@ fn action<S>(client: &Client, scope: S) -> Action<S> {
 }
 
 /// The action of [`Client::list_databases`].
-#[derive(Debug)]
 #[must_use = "an action does nothing until it is run"]
 pub struct ListDatabases<S = Free> {
     action: Action<S>,
 }
 
+action::redacted_debug!(ListDatabases<S>);
+
 /// The action of [`Client::list_database_names`].
-#[derive(Debug)]
 #[must_use = "an action does nothing until it is run"]
 pub struct ListDatabaseNames<S = Free> {
     action: Action<S>,
 }
+
+action::redacted_debug!(ListDatabaseNames<S>);
 
 macro_rules! list_options {
     () => {
@@ -93,10 +95,10 @@ macro_rules! list_options {
 impl<S: Scope> ListDatabases<S> {
     list_options!();
 
-    /// Runs the action in a session: `&Session` or `Rc<Session>`.
-    pub fn session<S2: Scope>(self, scope: S2) -> ListDatabases<S2> {
+    /// Runs the action in a session: `&Session`, `&mut Session` or `Rc<Session>`.
+    pub fn session<S2: IntoScope>(self, scope: S2) -> ListDatabases<S2::Scope> {
         ListDatabases {
-            action: self.action.within(scope),
+            action: self.action.within(scope.into_scope()),
         }
     }
 
@@ -124,10 +126,10 @@ impl<S: Scope> ListDatabases<S> {
 impl<S: Scope> ListDatabaseNames<S> {
     list_options!();
 
-    /// Runs the action in a session: `&Session` or `Rc<Session>`.
-    pub fn session<S2: Scope>(self, scope: S2) -> ListDatabaseNames<S2> {
+    /// Runs the action in a session: `&Session`, `&mut Session` or `Rc<Session>`.
+    pub fn session<S2: IntoScope>(self, scope: S2) -> ListDatabaseNames<S2::Scope> {
         ListDatabaseNames {
-            action: self.action.within(scope),
+            action: self.action.within(scope.into_scope()),
         }
     }
 

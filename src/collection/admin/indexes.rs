@@ -5,7 +5,7 @@ use bson::{Document, RawBsonRef, RawDocumentBuf, cstr};
 use super::super::Collection;
 use super::super::action::{self, Action, Change, CursorCommand};
 use super::{array, names};
-use crate::client_session::{Free, Scope};
+use crate::client_session::{Free, IntoScope, Scope};
 use crate::cursor::Cursor;
 use crate::encode::ToBson;
 use crate::error::{Error, Result};
@@ -108,7 +108,6 @@ impl<T, S: Scope> Collection<T, S> {
 }
 
 /// The action of [`Collection::create_index`].
-#[derive(Debug)]
 #[must_use = "an action does nothing until it is run"]
 pub struct CreateIndex<S = Free> {
     action: Action<S>,
@@ -116,8 +115,9 @@ pub struct CreateIndex<S = Free> {
     needs_commit_quorum: bool,
 }
 
+action::redacted_debug!(CreateIndex<S>);
+
 /// The action of [`Collection::create_indexes`].
-#[derive(Debug)]
 #[must_use = "an action does nothing until it is run"]
 pub struct CreateIndexes<S = Free> {
     action: Action<S>,
@@ -125,8 +125,9 @@ pub struct CreateIndexes<S = Free> {
     needs_commit_quorum: bool,
 }
 
+action::redacted_debug!(CreateIndexes<S>);
+
 /// The action of [`Collection::list_indexes`].
-#[derive(Debug)]
 #[must_use = "an action does nothing until it is run"]
 pub struct ListIndexes<S = Free> {
     action: Action<S>,
@@ -134,21 +135,25 @@ pub struct ListIndexes<S = Free> {
     batch_size: Option<u32>,
 }
 
+action::redacted_debug!(ListIndexes<S>);
+
 /// The action of [`Collection::list_index_names`].
-#[derive(Debug)]
 #[must_use = "an action does nothing until it is run"]
 pub struct ListIndexNames<S = Free> {
     action: Action<S>,
 }
 
+action::redacted_debug!(ListIndexNames<S>);
+
 /// The action of [`Collection::drop_index`] and [`Collection::drop_indexes`].
-#[derive(Debug)]
 #[must_use = "an action does nothing until it is run"]
 pub struct DropIndexes<S = Free> {
     action: Action<S>,
     /// `None` for all indexes.
     index: Option<Hint>,
 }
+
+action::redacted_debug!(DropIndexes<S>);
 
 macro_rules! create_options {
     ($action:ident) => {
@@ -168,10 +173,10 @@ macro_rules! create_options {
             self
         }
 
-        /// Runs the action in a session: `&Session` or `Rc<Session>`.
-        pub fn session<S2: Scope>(self, scope: S2) -> $action<S2> {
+        /// Runs the action in a session: `&Session`, `&mut Session` or `Rc<Session>`.
+        pub fn session<S2: IntoScope>(self, scope: S2) -> $action<S2::Scope> {
             $action {
-                action: self.action.within(scope),
+                action: self.action.within(scope.into_scope()),
                 indexes: self.indexes,
                 needs_commit_quorum: self.needs_commit_quorum,
             }
@@ -248,10 +253,10 @@ impl<S: Scope> ListIndexes<S> {
         self
     }
 
-    /// Runs the action in a session: `&Session` or `Rc<Session>`.
-    pub fn session<S2: Scope>(self, scope: S2) -> ListIndexes<S2> {
+    /// Runs the action in a session: `&Session`, `&mut Session` or `Rc<Session>`.
+    pub fn session<S2: IntoScope>(self, scope: S2) -> ListIndexes<S2::Scope> {
         ListIndexes {
-            action: self.action.within(scope),
+            action: self.action.within(scope.into_scope()),
             timing: self.timing,
             batch_size: self.batch_size,
         }
@@ -283,10 +288,10 @@ impl<S: Scope> ListIndexNames<S> {
         max_time: duration_ms => "maxTimeMS";
     }
 
-    /// Runs the action in a session: `&Session` or `Rc<Session>`.
-    pub fn session<S2: Scope>(self, scope: S2) -> ListIndexNames<S2> {
+    /// Runs the action in a session: `&Session`, `&mut Session` or `Rc<Session>`.
+    pub fn session<S2: IntoScope>(self, scope: S2) -> ListIndexNames<S2::Scope> {
         ListIndexNames {
-            action: self.action.within(scope),
+            action: self.action.within(scope.into_scope()),
         }
     }
 
@@ -312,10 +317,10 @@ impl<S: Scope> DropIndexes<S> {
         max_time: duration_ms => "maxTimeMS";
     }
 
-    /// Runs the action in a session: `&Session` or `Rc<Session>`.
-    pub fn session<S2: Scope>(self, scope: S2) -> DropIndexes<S2> {
+    /// Runs the action in a session: `&Session`, `&mut Session` or `Rc<Session>`.
+    pub fn session<S2: IntoScope>(self, scope: S2) -> DropIndexes<S2::Scope> {
         DropIndexes {
-            action: self.action.within(scope),
+            action: self.action.within(scope.into_scope()),
             index: self.index,
         }
     }

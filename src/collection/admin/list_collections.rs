@@ -5,7 +5,7 @@ use bson::{Document, RawBsonRef, RawDocumentBuf, cstr};
 use super::super::action::{self, Action, CursorCommand};
 use super::super::target::Target;
 use super::names;
-use crate::client_session::{Free, Scope};
+use crate::client_session::{Free, IntoScope, Scope};
 use crate::cursor::Cursor;
 use crate::database::Database;
 use crate::error::Result;
@@ -46,7 +46,6 @@ impl<S: Scope> Database<S> {
 }
 
 /// The action of [`Database::list_collections`].
-#[derive(Debug)]
 #[must_use = "an action does nothing until it is run"]
 pub struct ListCollections<S = Free> {
     action: Action<S>,
@@ -54,12 +53,15 @@ pub struct ListCollections<S = Free> {
     batch_size: Option<u32>,
 }
 
+action::redacted_debug!(ListCollections<S>);
+
 /// The action of [`Database::list_collection_names`].
-#[derive(Debug)]
 #[must_use = "an action does nothing until it is run"]
 pub struct ListCollectionNames<S = Free> {
     action: Action<S>,
 }
+
+action::redacted_debug!(ListCollectionNames<S>);
 
 impl<S: Scope> ListCollections<S> {
     action::common_setters!();
@@ -87,10 +89,10 @@ impl<S: Scope> ListCollections<S> {
         self
     }
 
-    /// Runs the action in a session: `&Session` or `Rc<Session>`.
-    pub fn session<S2: Scope>(self, scope: S2) -> ListCollections<S2> {
+    /// Runs the action in a session: `&Session`, `&mut Session` or `Rc<Session>`.
+    pub fn session<S2: IntoScope>(self, scope: S2) -> ListCollections<S2::Scope> {
         ListCollections {
-            action: self.action.within(scope),
+            action: self.action.within(scope.into_scope()),
             timing: self.timing,
             batch_size: self.batch_size,
         }
@@ -128,10 +130,10 @@ impl<S: Scope> ListCollectionNames<S> {
         max_time: duration_ms => "maxTimeMS";
     }
 
-    /// Runs the action in a session: `&Session` or `Rc<Session>`.
-    pub fn session<S2: Scope>(self, scope: S2) -> ListCollectionNames<S2> {
+    /// Runs the action in a session: `&Session`, `&mut Session` or `Rc<Session>`.
+    pub fn session<S2: IntoScope>(self, scope: S2) -> ListCollectionNames<S2::Scope> {
         ListCollectionNames {
-            action: self.action.within(scope),
+            action: self.action.within(scope.into_scope()),
         }
     }
 

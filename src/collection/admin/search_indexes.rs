@@ -9,9 +9,9 @@ use bson::raw::CStr;
 use bson::{Document, RawArrayBuf, RawBsonRef, RawDocumentBuf, cstr};
 
 use super::super::Collection;
-use super::super::action::{Action, Change, CursorCommand, option_fields};
+use super::super::action::{self, Action, Change, CursorCommand, option_fields};
 use super::{array, name, unless_missing};
-use crate::client_session::{Free, Scope};
+use crate::client_session::{Free, IntoScope, Scope};
 use crate::cursor::Cursor;
 use crate::encode::to_document;
 use crate::error::{Error, Result};
@@ -94,23 +94,24 @@ impl<T, S: Scope> Collection<T, S> {
 }
 
 /// The action of [`Collection::create_search_index`].
-#[derive(Debug)]
 #[must_use = "an action does nothing until it is run"]
 pub struct CreateSearchIndex<S = Free> {
     action: Action<S>,
     indexes: Vec<SearchIndexModel>,
 }
 
+action::redacted_debug!(CreateSearchIndex<S>);
+
 /// The action of [`Collection::create_search_indexes`].
-#[derive(Debug)]
 #[must_use = "an action does nothing until it is run"]
 pub struct CreateSearchIndexes<S = Free> {
     action: Action<S>,
     indexes: Vec<SearchIndexModel>,
 }
 
+action::redacted_debug!(CreateSearchIndexes<S>);
+
 /// The action of [`Collection::update_search_index`].
-#[derive(Debug)]
 #[must_use = "an action does nothing until it is run"]
 pub struct UpdateSearchIndex<S = Free> {
     action: Action<S>,
@@ -118,16 +119,18 @@ pub struct UpdateSearchIndex<S = Free> {
     definition: Document,
 }
 
+action::redacted_debug!(UpdateSearchIndex<S>);
+
 /// The action of [`Collection::drop_search_index`].
-#[derive(Debug)]
 #[must_use = "an action does nothing until it is run"]
 pub struct DropSearchIndex<S = Free> {
     action: Action<S>,
     name: String,
 }
 
+action::redacted_debug!(DropSearchIndex<S>);
+
 /// The action of [`Collection::list_search_indexes`].
-#[derive(Debug)]
 #[must_use = "an action does nothing until it is run"]
 pub struct ListSearchIndexes<S = Free> {
     action: Action<S>,
@@ -136,8 +139,12 @@ pub struct ListSearchIndexes<S = Free> {
     batch_size: Option<u32>,
 }
 
+action::redacted_debug!(ListSearchIndexes<S>);
+
 macro_rules! timeout_setter {
     () => {
+        action::optional_setter!();
+
         /// Sets `timeoutMS` of this operation. Default: that of the collection. Zero means no limit.
         pub fn timeout(mut self, limit: Duration) -> Self {
             self.action.timeout = Some(limit);
@@ -177,10 +184,10 @@ fn create<S: Scope>(action: &Action<S>, indexes: &[SearchIndexModel]) -> Result<
 impl<S: Scope> CreateSearchIndex<S> {
     timeout_setter!();
 
-    /// Runs the action in a session: `&Session` or `Rc<Session>`.
-    pub fn session<S2: Scope>(self, scope: S2) -> CreateSearchIndex<S2> {
+    /// Runs the action in a session: `&Session`, `&mut Session` or `Rc<Session>`.
+    pub fn session<S2: IntoScope>(self, scope: S2) -> CreateSearchIndex<S2::Scope> {
         CreateSearchIndex {
-            action: self.action.within(scope),
+            action: self.action.within(scope.into_scope()),
             indexes: self.indexes,
         }
     }
@@ -199,10 +206,10 @@ impl<S: Scope> CreateSearchIndex<S> {
 impl<S: Scope> CreateSearchIndexes<S> {
     timeout_setter!();
 
-    /// Runs the action in a session: `&Session` or `Rc<Session>`.
-    pub fn session<S2: Scope>(self, scope: S2) -> CreateSearchIndexes<S2> {
+    /// Runs the action in a session: `&Session`, `&mut Session` or `Rc<Session>`.
+    pub fn session<S2: IntoScope>(self, scope: S2) -> CreateSearchIndexes<S2::Scope> {
         CreateSearchIndexes {
-            action: self.action.within(scope),
+            action: self.action.within(scope.into_scope()),
             indexes: self.indexes,
         }
     }
@@ -219,10 +226,10 @@ impl<S: Scope> CreateSearchIndexes<S> {
 impl<S: Scope> UpdateSearchIndex<S> {
     timeout_setter!();
 
-    /// Runs the action in a session: `&Session` or `Rc<Session>`.
-    pub fn session<S2: Scope>(self, scope: S2) -> UpdateSearchIndex<S2> {
+    /// Runs the action in a session: `&Session`, `&mut Session` or `Rc<Session>`.
+    pub fn session<S2: IntoScope>(self, scope: S2) -> UpdateSearchIndex<S2::Scope> {
         UpdateSearchIndex {
-            action: self.action.within(scope),
+            action: self.action.within(scope.into_scope()),
             name: self.name,
             definition: self.definition,
         }
@@ -245,10 +252,10 @@ impl<S: Scope> UpdateSearchIndex<S> {
 impl<S: Scope> DropSearchIndex<S> {
     timeout_setter!();
 
-    /// Runs the action in a session: `&Session` or `Rc<Session>`.
-    pub fn session<S2: Scope>(self, scope: S2) -> DropSearchIndex<S2> {
+    /// Runs the action in a session: `&Session`, `&mut Session` or `Rc<Session>`.
+    pub fn session<S2: IntoScope>(self, scope: S2) -> DropSearchIndex<S2::Scope> {
         DropSearchIndex {
-            action: self.action.within(scope),
+            action: self.action.within(scope.into_scope()),
             name: self.name,
         }
     }
@@ -294,10 +301,10 @@ impl<S: Scope> ListSearchIndexes<S> {
         self
     }
 
-    /// Runs the action in a session: `&Session` or `Rc<Session>`.
-    pub fn session<S2: Scope>(self, scope: S2) -> ListSearchIndexes<S2> {
+    /// Runs the action in a session: `&Session`, `&mut Session` or `Rc<Session>`.
+    pub fn session<S2: IntoScope>(self, scope: S2) -> ListSearchIndexes<S2::Scope> {
         ListSearchIndexes {
-            action: self.action.within(scope),
+            action: self.action.within(scope.into_scope()),
             name: self.name,
             timing: self.timing,
             batch_size: self.batch_size,
