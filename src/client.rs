@@ -16,7 +16,7 @@ use crate::event::{self, Event, EventKind, TlsEvent, TlsReloadEvent};
 use crate::ffi::fork::{Abandon, PerProcess};
 use crate::logging::{debug, warn};
 use crate::op::{Deployment, HasDeployment, end_sessions, execute};
-use crate::options::{ClientOptions, DriverInfo};
+use crate::options::{ClientOptions, DriverInfo, ReadConcern, ReadPreference, WriteConcern};
 pub use crate::pool::{PoolSnapshot, PoolState};
 use crate::sdam::{Topology, TopologyDescription};
 use crate::session::SessionPool;
@@ -302,6 +302,21 @@ impl Client {
         }
         inner.begin();
         Ok(Self(Arc::new(PerProcess::new(inner))))
+    }
+
+    /// The read concern of databases and collections that have none of their own.
+    pub fn read_concern(&self) -> &ReadConcern {
+        self.options().read_concern()
+    }
+
+    /// The write concern of databases and collections that have none of their own.
+    pub fn write_concern(&self) -> &WriteConcern {
+        self.options().write_concern()
+    }
+
+    /// The read preference of databases and collections that have none of their own. The official driver has this name.
+    pub fn selection_criteria(&self) -> &ReadPreference {
+        self.options().read_preference()
     }
 
     /// The options that apply.

@@ -1,13 +1,14 @@
 #!/bin/sh
-# Shows the command line with a server of the test bench: a ping, an insert, a find, a check of the
-# connection, and then a failure with its explanation. Every exit code is checked.
+# Shows a program and the command line with a server of the test bench: a ping, documents of a collection, a
+# check of the connection, and then a failure with its explanation. Every exit code is checked.
 set -eu
 cd "$(dirname "$0")/.."
 
-echo "Building the command line and the test bench. The first time this takes about 3 minutes on two"
+echo "Building the command line, an example and the test bench. The first time this takes about 3 minutes on two"
 echo "cores, 1 GB of disk, and a download of up to 60 MB from crates.io."
-cargo build --workspace --features "$(make --silent --no-print-directory features)"
-PATH=${CARGO_TARGET_DIR:-target}/debug:$PATH
+cargo build --workspace --lib --bins --example collections \
+    --features "$(make --silent --no-print-directory features)"
+PATH=${CARGO_TARGET_DIR:-target}/debug:${CARGO_TARGET_DIR:-target}/debug/examples:$PATH
 
 # shellcheck source=tests/serve.sh
 . tests/serve.sh
@@ -37,9 +38,15 @@ show() { # exit code, command...
 uri="mongodb://localhost:$port/?tls=true&tlsCAFile=$work/pki"
 
 show 0 mongotls ping "$uri/ca.pem" -c 3
-show 0 mongotls run "$uri/ca.pem" test '{"insert": "things", "documents": [{"_id": 1, "name": "first"}]}'
-show 0 mongotls run "$uri/ca.pem" test '{"find": "things"}'
-grep -q first "$work/said" || {
+printf '\nexamples/collections.rs is a program that works with documents of its own type:\n'
+show 0 collections "$uri/ca.pem"
+grep -q '^left: 500$' "$work/said" || {
+    echo "demo: the program has not stored its documents" >&2
+    exit 1
+}
+printf '\nThe command line sees them, too:\n'
+show 0 mongotls run "$uri/ca.pem" shop '{"find": "things", "filter": {"kind": "bolt"}, "limit": 2}' --all
+grep -q '"_id":1,' "$work/said" || {
     echo "demo: find does not return the inserted document" >&2
     exit 1
 }

@@ -20,14 +20,14 @@ use crate::common::Bench;
 use crate::matrix::skipped;
 
 /// A running example with the processes that it has forked, which end with their guard.
-struct Example {
+pub(crate) struct Example {
     child: Child,
     output: BufReader<ChildStdout>,
 }
 
 impl Example {
     /// Starts an example, or returns `None` if it has not been compiled.
-    fn start(name: &str, arguments: &[&str]) -> Option<Self> {
+    pub(crate) fn start(name: &str, arguments: &[&str]) -> Option<Self> {
         let mut child = Command::new(compiled(name)?)
             .args(arguments)
             .process_group(0)
@@ -65,7 +65,7 @@ impl Example {
     }
 
     /// Waits for the end; returns the exit code and the rest of both outputs.
-    fn end(mut self) -> (i32, String, String) {
+    pub(crate) fn end(mut self) -> (i32, String, String) {
         let (mut out, mut err) = (String::new(), String::new());
         self.output.read_to_string(&mut out).unwrap();
         let stderr = self.child.stderr.as_mut().unwrap();
@@ -143,7 +143,31 @@ fn each_example_has_a_test() {
         let name = name.strip_suffix(".rs").unwrap();
         assert!(here.contains(&format!("start(\"{name}\"")), "{name}");
     }
-    assert_eq!(names.len(), 5);
+    assert_eq!(names.len(), 6);
+}
+
+#[test]
+fn documents_are_types_of_the_program() {
+    let bench = Bench::sound();
+    let Some(example) = Example::start("collections", &[&bench.uri("")]) else {
+        return;
+    };
+    let (code, out, err) = example.end();
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    let lines: Vec<&str> = out.lines().collect();
+    let expected = [
+        "inserted: 1",
+        "inserted: 999 more",
+        "found: Thing { id: 2, kind: \"nut\", size: 1.0 }",
+        "found: Thing { id: 4, kind: \"nut\", size: 2.0 }",
+        "found: Thing { id: 6, kind: \"nut\", size: 3.0 }",
+    ];
+    assert_eq!(lines[..5], expected);
+    assert!(lines[5].starts_with("rejected: "), "{out}");
+    assert_eq!(lines[6], "written: No");
+    assert!(lines[7].starts_with("duplicate-key: "), "{out}");
+    assert_eq!(lines[8..], ["deleted: 500", "left: 500"]);
+    assert_eq!(bench.server.documents("shop.things").len(), 500);
 }
 
 #[test]
