@@ -28,12 +28,13 @@ fn main() {
 }
 
 /// The guides that are modules of the API documentation (`src/guide.rs`). A hyphen in a file's name is `_` in its module's.
-const GUIDES: [&str; 12] = [
+const GUIDES: [&str; 13] = [
     "authentication",
     "command-line",
     "connections",
     "crud",
     "doctor",
+    "migrating",
     "monitoring",
     "performance",
     "sessions",

@@ -5,7 +5,8 @@
 //! | [`tls`] | every option of TLS, with an example each |
 //! | [`authentication`] | users and mechanisms |
 //! | [`connections`] | the pool, `mongodb+srv`, proxies, tunnels, closing a client, forking |
-//! | [`crud`] | collections: writes, their errors, and whether a failed one was made |
+//! | [`crud`] | collections: reads and writes, their errors, and whether a failed write was made |
+//! | [`migrating`] | programs for the official crate, PyMongo and libmongoc |
 //! | [`timeouts`] | the time limit of an operation, and of a cursor |
 //! | [`topologies`] | replica sets and sharded clusters |
 //! | [`sessions`] | sessions, causal consistency, the cluster time |
@@ -24,4 +25,4 @@ macro_rules! guides {
     };
 }
 
-guides! { authentication command_line connections crud doctor monitoring performance sessions timeouts tls topologies troubleshooting }
+guides! { authentication command_line connections crud doctor migrating monitoring performance sessions timeouts tls topologies troubleshooting }

@@ -43,10 +43,11 @@
 //!
 //! # Guides
 //!
-//! [TLS](guide::tls), [authentication](guide::authentication), [connections](guide::connections),
-//! [replica sets and sharded clusters](guide::topologies), [sessions](guide::sessions), [monitoring](guide::monitoring),
-//! [troubleshooting](guide::troubleshooting), [the doctor](guide::doctor), [the command line](guide::command_line) and
-//! [performance](guide::performance).
+//! [Collections](guide::crud), [migrating from other drivers](guide::migrating), [TLS](guide::tls),
+//! [authentication](guide::authentication), [connections](guide::connections),
+//! [replica sets and sharded clusters](guide::topologies), [sessions](guide::sessions), [timeouts](guide::timeouts),
+//! [monitoring](guide::monitoring), [troubleshooting](guide::troubleshooting), [the doctor](guide::doctor),
+//! [the command line](guide::command_line) and [performance](guide::performance).
 //!
 //! # Defaults that protect
 //!

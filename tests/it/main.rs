@@ -44,6 +44,7 @@ mod load_balancer;
 mod local_limits;
 mod logs;
 mod matrix;
+mod migrating;
 mod monitoring;
 mod ocsp;
 mod oidc;

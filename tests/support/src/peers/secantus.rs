@@ -113,6 +113,13 @@ impl Secantus {
         Ok(secantus)
     }
 
+    /// The Python of the environment that `get-secantus.sh` has made. It has PyMongo, which SecantusDB requires. `None` if
+    /// SecantusDB is another program.
+    pub fn python() -> Option<PathBuf> {
+        let python = find().ok()?.with_file_name("python");
+        python.is_file().then_some(python)
+    }
+
     /// The process that all tests of this program share: plain, and started by the first call.
     ///
     /// It lives as long as the program. Tests must use databases of their own.
