@@ -14,7 +14,7 @@ export MONGOTLS_REQUIRE_PEERS ?= 1
 LOCKED := --locked
 endif
 
-.PHONY: help features setup demo test spec-mutants guard check lint doc certs bench bench-compression bench-crl bench-handshakes bench-pool bench-scale bench-topology bench-weight soak fuzz model storm valgrind audit public-api msrv openssl-1.1.1 release-check referee static ferretdb secantus clean
+.PHONY: help features setup demo test spec-mutants beside guard check lint doc certs bench bench-compression bench-crl bench-handshakes bench-pool bench-scale bench-topology bench-weight soak fuzz model storm valgrind audit public-api msrv openssl-1.1.1 release-check referee static ferretdb secantus clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
@@ -25,7 +25,7 @@ features:
 setup: ## Install missing system packages (Debian, Ubuntu)
 	@sh tests/setup.sh test
 
-demo: ## Ping, insert, find and explain a failure, with a server of the test bench
+demo: ## Run a program with a collection and explain a failure, with a server of the test bench
 	@sh tests/setup.sh build
 	@sh tests/demo.sh
 
@@ -84,6 +84,12 @@ bench-crl: setup ## Compare loading a CRL of a million entries with OpenSSL's ow
 	cargo bench $(LOCKED) --bench crl
 
 # A separate workspace: building the library does not build its peers.
+beside: ## Compare the encoding of documents and a ported program with the mongodb crate (10 minutes)
+	@sh tests/setup.sh bench
+	@[ -n "$$MONGOTLS_SECANTUS" ] || sh tests/support/get-secantus.sh >/dev/null
+	cargo test $(LOCKED) --manifest-path benches/peers/Cargo.toml --package beside \
+	    --target-dir $${CARGO_TARGET_DIR:-target}/peers
+
 bench-pool: setup ## Compare the pool with those of r2d2 and of the mongodb crate (4 minutes)
 	cargo run $(LOCKED) --release --manifest-path benches/peers/Cargo.toml --package pools \
 	    --target-dir $${CARGO_TARGET_DIR:-target}/peers
