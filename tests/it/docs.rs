@@ -141,7 +141,7 @@ fn commands_in_the_authentication_guide_print_as_shown() {
 
 #[test]
 fn commands_in_the_reference_print_the_shown_output() {
-    check(&Desk::new(), include_str!("../../docs/command-line.md"), 9);
+    check(&Desk::new(), include_str!("../../docs/command-line.md"), 10);
 }
 
 #[test]

@@ -29,6 +29,7 @@ mod docs;
 mod error_queue;
 mod events;
 mod examples;
+mod explain_command;
 mod ferretdb;
 mod files;
 #[cfg(feature = "gssapi")]

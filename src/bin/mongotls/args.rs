@@ -33,6 +33,11 @@ pub(crate) enum Task {
         command: TextSource,
         all: bool,
     },
+    Explain {
+        target: Target,
+        database: String,
+        command: TextSource,
+    },
     Doctor {
         target: Target,
     },
@@ -90,7 +95,10 @@ pub(crate) fn parse(
     let mut words = positional.into_iter();
     let name = words.next().map(utf8).ok_or("no command is given")??;
     // If the environment has a connection string, a missing argument is never the URI.
-    let others = if name == "run" { 2 } else { 0 };
+    let others = match name.as_str() {
+        "run" | "explain" => 2,
+        _ => 0,
+    };
     let from_environment = has_uri && words.len() <= others;
     let mut next = |what: &str| {
         let word = words.next().map(utf8);
@@ -117,7 +125,7 @@ pub(crate) fn parse(
             target: target()?,
             count: count.take().unwrap_or(1),
         },
-        "run" => {
+        "run" | "explain" => {
             let target = target()?;
             let database = next("a database")?;
             let command = text_source(next("a command")?, "the command")?;
@@ -127,11 +135,18 @@ pub(crate) fn parse(
             if (&target.uri, &command) == (&TextSource::StandardInput, &TextSource::StandardInput) {
                 return Err("standard input can be the URI or the command, not both".to_owned());
             }
-            Task::Run {
-                target,
-                database,
-                command,
-                all: std::mem::take(&mut all),
+            match name.as_str() {
+                "explain" => Task::Explain {
+                    target,
+                    database,
+                    command,
+                },
+                _ => Task::Run {
+                    target,
+                    database,
+                    command,
+                    all: std::mem::take(&mut all),
+                },
             }
         }
         "doctor" => Task::Doctor { target: target()? },
@@ -338,6 +353,15 @@ mod tests {
                     password_file: Some("p".into()),
                 },
             ),
+            (
+                &["explain", "u", "d", COMMAND],
+                false,
+                Task::Explain {
+                    target: target(text("u")),
+                    database: "d".to_owned(),
+                    command: text(COMMAND),
+                },
+            ),
             (&["--version"], false, Task::Version),
             (&["--json", "-V"], true, Task::Version),
             (&["help"], false, Task::Help(Topic::General)),
@@ -351,7 +375,7 @@ mod tests {
         for (words, json, task) in cases {
             assert_eq!(plan(words), Ok(Plan { task, json }), "{words:?}");
         }
-        for name in ["ping", "run", "doctor", "inspect"] {
+        for name in ["ping", "run", "explain", "doctor", "inspect"] {
             let about = Task::Help(Topic::of(name).unwrap());
             for words in [["help", name], [name, "--help"]] {
                 let plan = plan(&words).unwrap();
@@ -417,6 +441,11 @@ mod tests {
                 "inspect takes no --api-version".to_owned(),
             ),
             (&["run", URI, "d"], "run needs a command".to_owned()),
+            (&["explain", URI, "d"], "explain needs a command".to_owned()),
+            (
+                &["explain", URI, "d", "{\"a\": 1}", "--all"],
+                "explain takes no --all".to_owned(),
+            ),
             (&["run", URI, "d", ""], "the command is empty".to_owned()),
             (
                 &["run", URI, "d", "[1]"],
@@ -494,7 +523,7 @@ mod tests {
         for command in &usage::COMMANDS {
             let arguments: &[&str] = match command.name {
                 "ping" | "doctor" => &["u"],
-                "run" => &["u", "d", "{\"a\": 1}"],
+                "run" | "explain" => &["u", "d", "{\"a\": 1}"],
                 "inspect" => &["f"],
                 "completions" => &["bash"],
                 _ => &[],

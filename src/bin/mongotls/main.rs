@@ -1,14 +1,15 @@
-//! `mongotls`: pings a MongoDB deployment, runs a command on it, and explains why that fails; inspects the files that
-//! TLS needs.
+//! `mongotls`: pings a MongoDB deployment, runs a command on it, and explains why that fails or is slow; inspects the
+//! files that TLS needs.
 //!
 //! The steps of a call: `args` turns the command line into a plan, `input` fetches the values that it names, one module
 //! for each command carries it out with only the public API of the crate, and `output` prints. Exit codes: 0 means
-//! success; 1 means that the command failed or the doctor found a failure; 2 means that the command line is wrong or
-//! the output cannot be written.
+//! success; 1 means that the command failed, or the doctor or `explain` found something; 2 means that the command line
+//! is wrong or the output cannot be written.
 
 mod args;
 mod deployment;
 mod doctor;
+mod explain;
 mod extended_json;
 mod input;
 mod inspect;
@@ -108,6 +109,20 @@ fn execute(plan: Plan) -> io::Result<Verdict> {
                     };
                     run::run(&mut screen, target, run)
                 }
+                Err(complaint) => Ok(Verdict::NotRun(complaint)),
+            }
+        }
+        Task::Explain {
+            target,
+            database,
+            command,
+        } => {
+            let command = command.fetch("the command");
+            let command = command.and_then(|text| extended_json::command(&text));
+            let explain =
+                command.and_then(|command| explain::Explain::new(database, command, json));
+            match explain.and_then(|explain| Ok((explain, target.fetch()?))) {
+                Ok((explain, target)) => explain::explain(&mut screen, target, &explain),
                 Err(complaint) => Ok(Verdict::NotRun(complaint)),
             }
         }

@@ -286,7 +286,7 @@ const ONE_OBJECT: Opt = JSON.described_as("print one JSON object");
 
 const WRONG: &str = "the command line is wrong, or its output cannot be written";
 
-pub(crate) static COMMANDS: [Subcommand; 7] = [
+pub(crate) static COMMANDS: [Subcommand; 8] = [
     Subcommand {
         name: "ping",
         arguments: "[URI] [-c N]",
@@ -323,6 +323,31 @@ pub(crate) static COMMANDS: [Subcommand; 7] = [
             "the command failed, or its reply has writeErrors, a writeConcernError or, as in bulkWrite, a number of \
              nErrors",
             WRONG,
+        ],
+    },
+    Subcommand {
+        name: "explain",
+        arguments: "[URI] DB COMMAND",
+        summary: "explain how the server runs a command, and what costs time",
+        about: "Asks the server to explain one command on the database DB, and points out what costs time: a collection \
+                that is read as a whole, a sort in memory, many documents examined for few matches, an index that is not \
+                used, files used for lack of memory. The server executes the command for its numbers, and changes \
+                nothing. URI is a connection string, - for standard input, or @FILE; it is optional if MONGOTLS_URI is \
+                set. COMMAND is aggregate, count, delete, distinct, find, findAndModify, mapReduce or update, as Extended \
+                JSON; - and @FILE work too.",
+        options: &[
+            JSON.described_as(
+                "print one JSON object, with the findings, the plans, and the reply of the server",
+            ),
+            PASSWORD_FILE,
+            KEY_PASSWORD_FILE,
+            CONNECT_TO,
+            API_VERSION,
+        ],
+        exit_codes: [
+            "no problem was found; there may be notes",
+            "the command could not be explained, or a problem was found",
+            "the command line is wrong, the command cannot be explained, or the output cannot be written",
         ],
     },
     Subcommand {

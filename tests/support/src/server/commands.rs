@@ -57,6 +57,7 @@ pub(super) fn run(shared: &Shared, request: &Request, over: impl Fn() -> bool) -
         "getMore" => store.get_more(request),
         "killCursors" => store.kill_cursors(request),
         "count" => store.count(request),
+        "explain" => store.explain(request),
         "delete" => store.delete(request),
         "drop" => store.drop_collection(request),
         "dropDatabase" => store.drop_database(request),

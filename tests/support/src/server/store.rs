@@ -251,6 +251,40 @@ impl Store {
         }
     }
 
+    /// Explains a command that finds documents: it reads the whole collection, because there are no indexes.
+    pub(super) fn explain(&self, request: &Request) -> Document {
+        let Ok(explained) = request.body.get_document("explain") else {
+            return failure(9, "FailedToParse", "explain needs a command");
+        };
+        let name = explained.keys().next().map_or("", String::as_str);
+        let collection = explained.get_str(name).unwrap_or_default();
+        let namespace = format!("{}.{collection}", request.database);
+        let first = |field: &str| explained.get_array(field).ok()?.first()?.as_document();
+        let statement = first("updates").or_else(|| first("deletes"));
+        let filters = ["filter", "query", "q"].map(|key| {
+            let statement = statement.unwrap_or(explained);
+            statement.get_document(key).ok()
+        });
+        let filter = filters.into_iter().flatten().next();
+        let found = match self.matching(&namespace, filter) {
+            Ok(found) => i32::try_from(found.len()).unwrap_or(i32::MAX),
+            Err(reply) => return reply,
+        };
+        let all = i32::try_from(self.documents(&namespace).len()).unwrap_or(i32::MAX);
+        let plan = doc! { "stage": "COLLSCAN", "direction": "forward" };
+        let mut stages = plan.clone();
+        stages.insert("nReturned", found);
+        doc! {
+            "explainVersion": "1",
+            "queryPlanner": { "namespace": namespace, "winningPlan": plan, "rejectedPlans": [] },
+            "executionStats": {
+                "executionSuccess": true, "nReturned": found, "executionTimeMillis": 0, "totalKeysExamined": 0,
+                "totalDocsExamined": all, "executionStages": stages,
+            },
+            "ok": 1.0,
+        }
+    }
+
     pub(super) fn delete(&mut self, request: &Request) -> Document {
         let mut removed = 0;
         for statement in request.documents("deletes") {
