@@ -59,6 +59,10 @@ use crate::server_code::CURSOR_NOT_FOUND;
 /// because another connection may lead to another server. If a batch fails with a network error, the cursor keeps the
 /// broken connection until it is dropped.
 ///
+/// An exhaust cursor ([`CursorType::Exhaust`](crate::options::CursorType::Exhaust)) keeps its connection, too. Its server
+/// sends the batches without further requests. [`batch_size`](Self::batch_size) and [`comment`](Self::comment) have no effect
+/// after the second batch. Each batch is reported as a `getMore` of its own to listeners and in the log.
+///
 /// All commands of a cursor run in one session. It is that of the program if the cursor was opened
 /// [within](crate::Database::within) one, and `S` is its type. Otherwise the client lends a session to the cursor until the
 /// server has closed it.
@@ -83,6 +87,8 @@ pub struct Cursor<T = Document, S: Scope = Free> {
     max_time: MaxTime,
     timeout: CursorTimeout,
     cursor_type: CursorType,
+    /// True if the server may send several batches for one `getMore`.
+    is_exhaust: bool,
     failed: bool,
     values: PhantomData<fn() -> T>,
 }
@@ -115,7 +121,8 @@ impl<T, S: Scope> Cursor<T, S> {
         let namespace = namespace.map(|(database, rest)| (database.to_owned(), rest.to_owned()));
         let batch = reply.into_batch()?;
         let (database, collection) = namespace?;
-        let target = match client.options().load_balanced && id != 0 {
+        let is_exhaust = options.cursor_type == CursorType::Exhaust && connection.can_stream();
+        let target = match id != 0 && (client.options().load_balanced || is_exhaust) {
             true => connection.pin(),
             false => connection.release(),
         };
@@ -135,6 +142,7 @@ impl<T, S: Scope> Cursor<T, S> {
             max_time: options.of_get_more(),
             timeout,
             cursor_type: options.cursor_type,
+            is_exhaust,
             failed: false,
             values: PhantomData,
         })
@@ -295,7 +303,8 @@ impl<T, S: Scope> Cursor<T, S> {
     }
 
     fn kill(&mut self, limit: TimeLimit) {
-        if self.id == 0 || self.target.perished().is_some() {
+        // A server that is sending batches closes the cursor when its connection ends.
+        if self.id == 0 || self.target.perished().is_some() || self.target.is_streaming() {
             return;
         }
         let kill_cursors = KillCursors {
@@ -332,7 +341,7 @@ impl<T, S: Scope> Cursor<T, S> {
             // One limit for all batches of this call. It begins only if one is needed.
             let limit = *limit.get_or_insert_with(|| self.timeout.of_iteration());
             self.fetch(limit)?;
-            let is_tailable = self.cursor_type != CursorType::NonTailable;
+            let is_tailable = self.cursor_type.is_tailable();
             if is_tailable && until == Until::OneEmptyBatch && self.batch.is_empty() {
                 return Ok(false);
             }
@@ -350,6 +359,7 @@ impl<T, S: Scope> Cursor<T, S> {
             comment: self.comment.as_ref(),
             limit,
             max_time: self.max_time,
+            allows_more: self.is_exhaust,
         };
         self.current = 0..0;
         let spare = self.batch.take();

@@ -175,7 +175,7 @@ impl<T, S: Scope> Find<T, S> {
             own.push((cstr!("batchSize"), RawBsonRef::Int64(size)));
         }
         match self.timing.cursor_type {
-            CursorType::NonTailable => {}
+            CursorType::NonTailable | CursorType::Exhaust => {}
             CursorType::Tailable => own.push((cstr!("tailable"), RawBsonRef::Boolean(true))),
             CursorType::TailableAwait => {
                 own.push((cstr!("tailable"), RawBsonRef::Boolean(true)));
@@ -219,8 +219,12 @@ impl<T, S: Scope> Find<T, S> {
         let opened = self
             .action
             .open_cursor(CursorCommand::Read, "find", &own, self.timing)?;
-        self.action
-            .into_cursor(opened, self.timing, self.batch_size)
+        let mut timing = self.timing;
+        // Other cursors ignore it: the server rejects it ("Semantics of maxTimeMS for a Driver").
+        if timing.cursor_type != CursorType::TailableAwait {
+            timing.max_await_time = None;
+        }
+        self.action.into_cursor(opened, timing, self.batch_size)
     }
 }
 

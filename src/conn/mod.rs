@@ -71,6 +71,8 @@ pub(crate) struct Request<'a> {
     pub(crate) operation_id: Option<&'a OperationId>,
     /// False for a write without acknowledgment: the server does not answer it.
     pub(crate) has_reply: bool,
+    /// True if the server may send further replies without another request (`exhaustAllowed`).
+    pub(crate) allows_more: bool,
 }
 
 impl<'a> Request<'a> {
@@ -86,6 +88,7 @@ impl<'a> Request<'a> {
             server_time_limit: ServerTimeLimit::NONE,
             operation_id: None,
             has_reply: true,
+            allows_more: false,
         }
     }
 }
@@ -131,6 +134,8 @@ pub(crate) struct Connection {
     compressed: Vec<u8>,
     /// Memory for the next reply.
     spare: Vec<u8>,
+    /// The replies that the server still sends without a request, if there are any.
+    more: Option<ReplyStream>,
     last_request_id: i32,
     /// True if the last reply reports a change of the server's state.
     says_state_changed: bool,
@@ -139,6 +144,15 @@ pub(crate) struct Connection {
     perished: Option<Perished>,
     /// Interrupts the connection from another thread.
     interrupt: Arc<Interrupt>,
+}
+
+/// The replies that a server sends without further requests.
+#[derive(Clone, Copy, Debug)]
+struct ReplyStream {
+    /// The id of the request.
+    request: i32,
+    /// The id of the last reply, which the next one answers.
+    last_reply: i32,
 }
 
 /// The reason why a connection must not be used again.
@@ -167,6 +181,7 @@ impl Connection {
             buffer: Vec::new(),
             compressed: Vec::new(),
             spare: Vec::new(),
+            more: None,
             last_request_id: 0,
             says_state_changed: false,
             times: ReplyTimes::default(),
@@ -240,7 +255,14 @@ impl Connection {
         self.perished
     }
 
-    /// Sends a command and waits for its reply, until `deadline`.
+    /// Returns whether the server may still send replies without a request. Then the connection is good for nothing but
+    /// to read them.
+    pub(crate) fn is_streaming(&self) -> bool {
+        self.more.is_some()
+    }
+
+    /// Sends a command and waits for its reply, until `deadline`. If the server sends further replies to the last command,
+    /// and this one allows that, it is not sent: the next reply is the one to it.
     ///
     /// A reply with `ok: 0` is an error that leaves the connection usable.
     pub(crate) fn run(
@@ -279,9 +301,15 @@ impl Connection {
             return Err(Error::of_the_parent().with_server(&self.server));
         }
         let id = self.next_request_id();
+        if let Some(stream) = self.more.take() {
+            return self.next_reply(stage, request, (id, stream), fields, deadline);
+        }
         self.encode(request, id, deadline)?;
         if !request.has_reply {
             request::expect_no_reply(&mut self.buffer);
+        }
+        if request.allows_more {
+            request::allow_exhaust(&mut self.buffer);
         }
         let has_listener = self.commands.has_listener(!self.established);
         let open = has_listener.then(|| self.start(request, id));
@@ -289,7 +317,40 @@ impl Connection {
         // The listener and the compression take time, too.
         let outcome = self
             .max_time_ms(request, deadline)
-            .and_then(|_| self.exchange_command(stage, request, id, fields, deadline));
+            .and_then(|_| self.exchange_command(stage, request, (id, None), fields, deadline));
+        if let Some(open) = open {
+            open.end(outcome.as_deref());
+        }
+        outcome
+    }
+
+    /// Reads the next reply of `replies`. It is reported as a command with the id `id`.
+    fn next_reply(
+        &mut self,
+        stage: Stage,
+        request: &Request<'_>,
+        (id, replies): (i32, ReplyStream),
+        fields: &mut dyn ReadReply,
+        deadline: Option<Deadline>,
+    ) -> Result<RawDocumentBuf> {
+        // Replies that nobody has read would be taken for those of another command.
+        if !request.allows_more {
+            self.perished = Some(Perished::Alone);
+            return Err(Error::protocol(
+                "the server still sends replies to another command".to_owned(),
+            ));
+        }
+        let open = match self.commands.has_listener(!self.established) {
+            true => {
+                self.encode(request, id, None)?;
+                Some(self.start(request, id))
+            }
+            false => None,
+        };
+        // Nothing is sent.
+        self.buffer.clear();
+        let answered = (replies.last_reply, Some(replies.request));
+        let outcome = self.exchange_command(stage, request, answered, fields, deadline);
         if let Some(open) = open {
             open.end(outcome.as_deref());
         }
@@ -357,12 +418,13 @@ impl Connection {
         self.compressed.shrink_to(KEPT_BUFFER);
     }
 
-    /// Sends the message in the buffer, and reads the reply.
+    /// Sends the message in the buffer, and reads the reply to the request `id`. `first` is the id of the request that began
+    /// a stream of replies, if this is one of them.
     fn exchange_command(
         &mut self,
         stage: Stage,
         request: &Request<'_>,
-        id: i32,
+        (id, first): (i32, Option<i32>),
         fields: &mut dyn ReadReply,
         deadline: Option<Deadline>,
     ) -> Result<RawDocumentBuf> {
@@ -373,7 +435,11 @@ impl Connection {
             request_id: id,
             offered: self.offered,
         };
-        let reply = self.exchange(expected, deadline).map_err(|failure| {
+        let reply = match request.allows_more {
+            true => self.exchange_one_of_many(expected, first, deadline),
+            false => self.exchange(expected, deadline),
+        };
+        let reply = reply.map_err(|failure| {
             let what = format!("the reply to {}", Quoted(&request.command.name()));
             self.explain(failure, stage, &what, deadline)
         })?;
@@ -435,6 +501,25 @@ impl Connection {
     ) -> Result<RawDocumentBuf, ReadError> {
         let spare = std::mem::take(&mut self.spare);
         self.exchange_by(deadline, |stream| reply::read_into(spare, stream, expected))
+    }
+
+    /// Writes the buffer and reads one of the replies.
+    fn exchange_one_of_many(
+        &mut self,
+        expected: Expected,
+        first: Option<i32>,
+        deadline: Option<Deadline>,
+    ) -> Result<RawDocumentBuf, ReadError> {
+        let spare = std::mem::take(&mut self.spare);
+        let outcome = self.exchange_by(deadline, |stream| {
+            reply::read_one_of_many(spare, stream, expected, first)
+        });
+        let (reply, more) = outcome?;
+        self.more = more.map(|last_reply| ReplyStream {
+            request: first.unwrap_or(expected.request_id),
+            last_reply,
+        });
+        Ok(reply)
     }
 
     /// Writes the buffer and reads the reply with `read`.

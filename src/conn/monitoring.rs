@@ -173,7 +173,7 @@ impl CheckConnection {
         };
         // The buffer is empty, so nothing is sent.
         let outcome = connection.exchange_by(Some(deadline), |stream| match awaited {
-            Some(_) => reply::read_one_of_many(stream, expected),
+            Some(_) => reply::read_one_of_many(Vec::new(), stream, expected, None),
             None => reply::read(stream, expected).map(|reply| (reply, None)),
         });
         let (reply, more) = outcome.map_err(|failure| {

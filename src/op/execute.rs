@@ -409,6 +409,7 @@ impl Deployment<'_> {
             },
             operation_id: Some(operation.id),
             has_reply: operation.has_reply(),
+            allows_more: operation.allows_more,
         };
         let connection = &mut selected.connection;
         let reply = self.run_reauthenticating(connection, &request, fields, deadline);

@@ -27,6 +27,8 @@ pub(crate) struct GetMore<'a> {
     pub(crate) limit: TimeLimit,
     /// The time that the server waits for documents, if the cursor has one.
     pub(crate) max_time: MaxTime,
+    /// True if the server may send further batches without another request.
+    pub(crate) allows_more: bool,
 }
 
 /// The field `comment`, encoded.
@@ -54,6 +56,7 @@ impl GetMore<'_> {
             kind: OperationKind::Cursor,
             limit: self.limit,
             max_time: self.max_time,
+            allows_more: self.allows_more,
             session: OperationSession::of(self.session),
             ..Operation::new(self.database, self, self.operation_id)
         };

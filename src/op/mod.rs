@@ -102,6 +102,8 @@ pub(crate) struct Operation<'a> {
     pub(crate) needed_by: Option<&'static str>,
     /// The documents that the command may write.
     pub(crate) extent: Extent,
+    /// True if the server may send further replies without another request.
+    pub(crate) allows_more: bool,
 }
 
 impl<'a> Operation<'a> {
@@ -129,6 +131,7 @@ impl<'a> Operation<'a> {
             min_wire_version: 0,
             needed_by: None,
             extent: Extent::Unknown,
+            allows_more: false,
         }
     }
 

@@ -50,6 +50,15 @@ impl SelectedConnection {
         }
     }
 
+    /// Returns whether the server can send several replies to one `getMore`. Routers can from MongoDB 7.1 on. Behind a load
+    /// balancer drivers do not ask for it.
+    pub(crate) fn can_stream(&self) -> bool {
+        let is_router = self.server_type == ServerType::Mongos;
+        let newest = self.connection.hello().max_wire_version;
+        self.topology_type != TopologyType::LoadBalanced
+            && (!is_router || newest >= STREAMING_ROUTERS)
+    }
+
     /// Returns the lifetime of a session on the server, or `None` if the server does not support sessions ("How to Tell
     /// Whether a Connection Supports Sessions").
     pub(super) fn session_lifetime(&self) -> Option<Lifetime> {
@@ -129,7 +138,18 @@ impl CursorTarget {
             Place::Connection(pinned) => pinned.connection.perished(),
         }
     }
+
+    /// Returns whether the server may still send batches that were not read.
+    pub(crate) fn is_streaming(&self) -> bool {
+        match &self.place {
+            Place::Server(_) => false,
+            Place::Connection(pinned) => pinned.connection.is_streaming(),
+        }
+    }
 }
+
+/// The first wire version whose routers send several replies to one request: MongoDB 7.1.
+const STREAMING_ROUTERS: i32 = 22;
 
 /// The server that holds a cursor.
 pub(super) struct TargetServer {

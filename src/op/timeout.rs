@@ -169,7 +169,7 @@ impl CursorTiming {
         timeout: Option<TimeoutMs>,
     ) -> Result<(TimeLimit, MaxTime, CursorTimeout)> {
         use CursorTimeoutMode::{CursorLifetime, Iteration};
-        let is_tailable = self.cursor_type != CursorType::NonTailable;
+        let is_tailable = self.cursor_type.is_tailable();
         if self.timeout_mode.is_some() && timeout.is_none() {
             return Err(Error::invalid_argument("a timeout mode needs timeoutMS"));
         }

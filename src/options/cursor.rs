@@ -16,6 +16,20 @@ pub enum CursorType {
     Tailable,
     /// A tailable cursor whose server waits for documents before it answers (`tailable: true` and `awaitData: true`).
     TailableAwait,
+    /// A cursor whose server sends all further batches after one request for them (an exhaust cursor). It saves a round
+    /// trip for each batch.
+    ///
+    /// The cursor keeps its connection until its last batch. If it is dropped or closed before, the connection is closed,
+    /// because the server continues to send. Use it for a result that is read to its end. Routers before MongoDB 7.1 and
+    /// connections with `loadBalanced=true` do not support it; the cursor is then like [`NonTailable`](Self::NonTailable).
+    Exhaust,
+}
+
+impl CursorType {
+    /// Returns whether the cursor stays open after its last document.
+    pub(crate) fn is_tailable(self) -> bool {
+        matches!(self, Self::Tailable | Self::TailableAwait)
+    }
 }
 
 /// The scope of `timeoutMS` for a cursor. Source: "Client Side Operations Timeout", "Cursors".

@@ -100,7 +100,7 @@ pub(crate) trait Pooled: Send + 'static {
 
 impl Pooled for Box<Connection> {
     fn has_perished(&self) -> bool {
-        self.perished().is_some()
+        self.perished().is_some() || self.is_streaming()
     }
 
     fn is_open(&mut self) -> bool {

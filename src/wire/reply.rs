@@ -83,8 +83,6 @@ const HEAD_SIZE: usize = compress::PREFIX;
 const _: () = assert!(MSG_PREFIX <= HEAD_SIZE && HEAD_SIZE < MSG_PREFIX + SMALLEST_DOCUMENT);
 /// The size of an empty BSON document.
 const SMALLEST_DOCUMENT: usize = 5;
-/// The flag `moreToCome` in the first byte of the flags.
-const MORE_TO_COME_BIT: u8 = flag::MORE_TO_COME.to_le_bytes()[0];
 
 /// Reads one reply.
 pub(crate) fn read(
@@ -101,33 +99,37 @@ pub(crate) fn read_into(
     expected: Expected,
 ) -> Result<RawDocumentBuf, ReadError> {
     let mut head = [0; HEAD_SIZE];
-    let size = read_prefix(stream, &mut head, expected)?;
-    read_document(spare, stream, head, size, expected)
+    let size = read_prefix(stream, &mut head, expected, None)?;
+    let (document, _) = read_document(spare, stream, head, size, expected, 0)?;
+    Ok(document)
 }
 
-/// Reads one of the replies to an OP_MSG that allows more than one, uncompressed (`moreToCome`). If another reply
-/// follows without a request, also returns the request id that it answers, which is the id of this reply.
+/// Reads one of the replies to an OP_MSG that allows more than one, as [`read_into`] does. If another reply follows
+/// without a request (`moreToCome`), also returns the request id that it answers, which is the id of this reply. `first` is
+/// the id of the request itself, if this reply is not the first one: some servers name it in all replies.
 pub(crate) fn read_one_of_many(
+    spare: Vec<u8>,
     stream: &mut impl Read,
     expected: Expected,
+    first: Option<i32>,
 ) -> Result<(RawDocumentBuf, Option<i32>), ReadError> {
     let mut head = [0; HEAD_SIZE];
-    let size = read_prefix(stream, &mut head, expected)?;
-    let flags = &mut head[HEADER_SIZE..HEADER_SIZE + 4];
-    let more = flags[0] & MORE_TO_COME_BIT != 0;
-    flags[0] &= !MORE_TO_COME_BIT;
-    let next = word(&head, 4).filter(|_| more);
-    let document = read_document(Vec::new(), stream, head, size, expected)?;
-    Ok((document, next))
+    let size = read_prefix(stream, &mut head, expected, first)?;
+    let id = word(&head, 4);
+    let allowed = flag::MORE_TO_COME;
+    let (document, flags) = read_document(spare, stream, head, size, expected, allowed)?;
+    Ok((document, id.filter(|_| flags & allowed != 0)))
 }
 
+/// Reads the rest of a reply. Returns its document and its flags, of which those in `allowed` may be set.
 fn read_document(
     spare: Vec<u8>,
     stream: &mut impl Read,
     head: [u8; HEAD_SIZE],
     size: usize,
     expected: Expected,
-) -> Result<RawDocumentBuf, ReadError> {
+    allowed: u32,
+) -> Result<(RawDocumentBuf, u32), ReadError> {
     if word(&head, HEADER_SIZE - 4) == Some(opcode::COMPRESSED) {
         let sent = &head[..compress::PREFIX];
         let malformed = |what| ReadError::Malformed {
@@ -147,20 +149,22 @@ fn read_document(
         let fields = MSG_PREFIX - HEADER_SIZE;
         inner[HEADER_SIZE..].copy_from_slice(&content[..fields]);
         content.drain(..fields);
-        let checksum = check_fields(&inner).map_err(malformed)?;
-        return document(content, checksum).map_err(malformed);
+        let (checksum, flags) = check_fields(&inner, allowed).map_err(malformed)?;
+        let document = document(content, checksum).map_err(malformed)?;
+        return Ok((document, flags));
     }
     let head = &head[..MSG_PREFIX];
     let malformed = |what| ReadError::Malformed {
         what,
         first_bytes: head.to_vec(),
     };
-    let checksum = check_fields(head).map_err(malformed)?;
+    let (checksum, flags) = check_fields(head, allowed).map_err(malformed)?;
     let rest = read_rest(spare, stream, size - MSG_PREFIX).map_err(|error| ReadError::Io {
         error,
         first_bytes: head.to_vec(),
     })?;
-    document(rest, checksum).map_err(malformed)
+    let document = document(rest, checksum).map_err(malformed)?;
+    Ok((document, flags))
 }
 
 /// Returns the document in `rest`, which ends with `checksum` bytes of checksum.
@@ -188,6 +192,7 @@ fn read_prefix(
     stream: &mut impl Read,
     head: &mut [u8],
     expected: Expected,
+    first: Option<i32>,
 ) -> Result<usize, ReadError> {
     // This is also the size of the smallest OP_COMPRESSED: its prefix, and one byte.
     let smallest = MSG_PREFIX + SMALLEST_DOCUMENT;
@@ -219,7 +224,7 @@ fn read_prefix(
             size = Some(check_length(head, smallest).map_err(malformed)?);
         }
         if !checked && have >= HEADER_SIZE {
-            if check_header(head, expected).map_err(malformed)? {
+            if check_header(head, expected, first).map_err(malformed)? {
                 target = compress::PREFIX;
             }
             checked = true;
@@ -238,24 +243,24 @@ fn check_length(head: &[u8], smallest: usize) -> Result<usize, Malformed> {
 }
 
 /// Checks the header, and returns true if the message is compressed.
-fn check_header(head: &[u8], expected: Expected) -> Result<bool, Malformed> {
+fn check_header(head: &[u8], expected: Expected, first: Option<i32>) -> Result<bool, Malformed> {
     let field = |at| word(head, at).unwrap_or(0);
     let (response_to, opcode) = (field(8), field(12));
     let is_compressed = opcode == opcode::COMPRESSED && expected.offered.has_any();
     if opcode != opcode::MSG && !is_compressed {
         return Err(Malformed::Opcode(opcode));
     }
-    if response_to != expected.request_id {
+    if response_to != expected.request_id && first != Some(response_to) {
         return Err(Malformed::ResponseTo(response_to));
     }
     Ok(is_compressed)
 }
 
-/// Checks flags and section kind, and returns the number of checksum bytes at the end of the message.
-fn check_fields(head: &[u8]) -> Result<usize, Malformed> {
+/// Checks flags and section kind, and returns the number of checksum bytes at the end of the message, and the flags.
+/// Those in `allowed` may be set: `moreToCome` is valid only after a request that allows it.
+fn check_fields(head: &[u8], allowed: u32) -> Result<(usize, u32), Malformed> {
     let flags = word(head, HEADER_SIZE).map_or(0, |flags| u32::from_ne_bytes(flags.to_ne_bytes()));
-    // `moreToCome` is valid only where it was allowed, and is cleared there.
-    if flags & flag::REQUIRED & !flag::CHECKSUM_PRESENT != 0 {
+    if flags & flag::REQUIRED & !flag::CHECKSUM_PRESENT & !allowed != 0 {
         return Err(Malformed::Flags(flags));
     }
     match head[MSG_PREFIX - 1] {
@@ -263,11 +268,11 @@ fn check_fields(head: &[u8]) -> Result<usize, Malformed> {
         kind => return Err(Malformed::Section(kind)),
     }
     // TCP and TLS already protect the bytes, and the specification makes the check optional for drivers.
-    Ok(if flags & flag::CHECKSUM_PRESENT == 0 {
-        0
-    } else {
-        4
-    })
+    let checksum = match flags & flag::CHECKSUM_PRESENT {
+        0 => 0,
+        _ => 4,
+    };
+    Ok((checksum, flags))
 }
 
 #[cfg(test)]
@@ -449,13 +454,13 @@ mod tests {
         let document = rawdoc! { "ok": 1 };
         let mut bytes = message(document.as_bytes());
         set_word(&mut bytes, 4, 77);
-        let one = |bytes: &[u8]| read_one_of_many(&mut &*bytes, PING).unwrap();
+        let one = |bytes: &[u8]| read_one_of_many(Vec::new(), &mut &*bytes, PING, None).unwrap();
         assert_eq!(one(&bytes), (document.clone(), None));
         set_word(&mut bytes, 16, 2);
         assert_eq!(one(&bytes), (document, Some(77)));
         assert_eq!(malformed(&bytes, PING), Malformed::Flags(2));
         set_word(&mut bytes, 16, 6);
-        let refused = read_one_of_many(&mut &bytes[..], PING);
+        let refused = read_one_of_many(Vec::new(), &mut &bytes[..], PING, None);
         assert!(matches!(
             refused,
             Err(ReadError::Malformed {

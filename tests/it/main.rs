@@ -29,6 +29,7 @@ mod docs;
 mod error_queue;
 mod events;
 mod examples;
+mod exhaust;
 mod explain_command;
 mod ferretdb;
 mod files;

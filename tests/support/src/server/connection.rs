@@ -3,9 +3,9 @@
 use super::Shared;
 use super::auth::{self, Session};
 use super::commands;
-use super::failpoint::Failure;
+use super::failpoint::{Failure, integer};
 use super::front;
-use super::hello::{is_awaitable, is_hello};
+use super::hello::{Role, is_awaitable, is_hello};
 use super::record::Request;
 use super::reply::ReplyFault;
 use super::tls::ClientAuth;
@@ -15,7 +15,7 @@ use crate::net::{Socket, Stop};
 use crate::wire::{
     EXHAUST_ALLOWED, Frame, MORE_TO_COME, Msg, OP_MSG, OP_QUERY, OP_REPLY, Query, encode_reply,
 };
-use bson::Document;
+use bson::{Document, doc};
 use openssl::ssl::{HandshakeError, NameType, Ssl, SslRef, SslStream};
 use openssl::x509::{X509, X509VerifyResult};
 use std::io::{self, ErrorKind};
@@ -181,7 +181,9 @@ impl<S: Transport> Conversation<'_, S> {
 
     /// Answers a command; returns true if the conversation continues.
     fn answer(&mut self, mut request: Request, mut failure: Failure) -> io::Result<bool> {
-        let streams = is_awaitable(&request) && request.flags & EXHAUST_ALLOWED != 0;
+        let allows_more = request.flags & EXHAUST_ALLOWED != 0;
+        let streams = is_awaitable(&request) && allows_more;
+        let streams_batches = allows_more && request.name == "getMore" && self.can_stream_batches();
         loop {
             if failure
                 .block
@@ -210,7 +212,19 @@ impl<S: Transport> Conversation<'_, S> {
             let version = reply.get("topologyVersion").cloned();
             let version =
                 version.filter(|_| streams && reply.get_f64("ok").is_ok_and(|ok| ok == 1.0));
-            self.send(&request, &reply, version.is_some())?;
+            let is_open = streams_batches && leaves_cursor_open(&reply);
+            let sent = self.send(&request, &reply, version.is_some() || is_open);
+            if is_open {
+                if sent.is_err() {
+                    self.kill_cursor(&request);
+                }
+                sent?;
+                // An exhaust getMore: each reply answers the one before it.
+                request.request_id = self.last_id;
+                failure = self.failure(&request);
+                continue;
+            }
+            sent?;
             let Some(version) = version else {
                 return Ok(true);
             };
@@ -227,6 +241,25 @@ impl<S: Transport> Conversation<'_, S> {
     fn block(&self, request: &Request, time: Duration) -> bool {
         let waits_for_reply = request.flags & MORE_TO_COME == 0;
         self.stop.wait(time) || (waits_for_reply && self.stream.socket().has_ended(self.over_tls))
+    }
+
+    /// Returns whether it sends several batches for one getMore. Routers do from MongoDB 7.1 on.
+    fn can_stream_batches(&self) -> bool {
+        let hello = self.shared.hello.get();
+        hello.role != Role::Mongos || hello.max_wire_version >= 22
+    }
+
+    /// Closes the cursor of an exhaust getMore whose client is gone.
+    fn kill_cursor(&self, get_more: &Request) {
+        let mut kill = get_more.clone();
+        let collection = get_more.body.get_str("collection").unwrap_or_default();
+        kill.name = "killCursors".to_owned();
+        kill.body = doc! {
+            "killCursors": collection,
+            "cursors": [get_more.body.get_i64("getMore").unwrap_or_default()],
+            "$db": &get_more.database,
+        };
+        commands::run(self.shared, &kill, || false);
     }
 
     /// The failure of this command by a fail point, with the labels of a real server if this is its front end.
@@ -288,6 +321,14 @@ impl<S: Transport> Conversation<'_, S> {
         };
         io::Write::write_all(&mut self.stream, &bytes)
     }
+}
+
+/// Returns whether a successful reply has a cursor with further batches.
+fn leaves_cursor_open(reply: &Document) -> bool {
+    let is_ok = reply.get_f64("ok").is_ok_and(|ok| ok == 1.0);
+    let cursor = reply.get_document("cursor");
+    let id = cursor.ok().and_then(|cursor| cursor.get("id"));
+    is_ok && id.and_then(integer).is_some_and(|id| id != 0)
 }
 
 fn invalid(what: &str) -> io::Error {
