@@ -404,6 +404,11 @@ fn crud_prose_16_a_generated_id_is_the_first_field() {
     let documents = store.commands("insert")[0].documents("documents");
     let (key, id) = documents[0].iter().next().unwrap();
     assert_eq!((key.as_str(), id), ("_id", &result.inserted_ids[&0]));
+
+    let result = things.insert_one(doc! { "x": 1 }).run().unwrap();
+    let documents = store.commands("insert")[1].documents("documents");
+    let (key, id) = documents[0].iter().next().unwrap();
+    assert_eq!((key.as_str(), id), ("_id", &result.inserted_id));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Read concern, write concern and read preference: of the client, a database, a collection and an action.
 
-use mongotls::bson::{Document, doc};
+use mongotls::IndexModel;
+use mongotls::bson::{Bson, Document, doc};
 use mongotls::error::ErrorKind;
 use mongotls::options::{
     CollectionOptions, DatabaseOptions, ReadConcern, ReadPreference, ReadPreferenceMode,
@@ -111,4 +112,75 @@ fn an_unacknowledged_change_cannot_run_in_a_session() {
         );
     }
     assert_eq!(server.count_of("drop"), 0);
+}
+
+/// The commands that all operations with a read concern or a write concern send. The server does not have to know them.
+fn concerns_of_all_commands(options: &str) -> Vec<(String, Option<Bson>, Option<Bson>)> {
+    let server = Server::builder().start();
+    let client = plain_client(&server, options);
+    let shop = client.database("shop");
+    let things = shop.collection::<Document>("things");
+    let set = doc! { "$set": { "a": 1 } };
+    let mut bulk = things.bulk();
+    bulk.insert_one(doc! { "a": 1 });
+    let out = [doc! { "$out": "copy" }];
+    let none = || doc! {};
+    let _ = (
+        things.find(none()).run().map(drop),
+        things.aggregate([doc! { "$match": {} }]).run().map(drop),
+        things.estimated_document_count().run(),
+        things.distinct("a", none()).run().map(drop),
+        things.aggregate(out).run().map(drop),
+        things.insert_one(doc! { "a": 1 }).run().map(drop),
+        things.insert_many([doc! { "a": 1 }]).run().map(drop),
+        things.update_one(none(), &set).run().map(drop),
+        things.delete_one(none()).run().map(drop),
+        things.find_one_and_delete(none()).run().map(drop),
+        bulk.run().map(drop),
+    );
+    let by_a = IndexModel::new(doc! { "a": 1 });
+    let _ = (
+        things.create_index(by_a).run().map(drop),
+        things.drop_indexes().run(),
+        shop.create_collection("other").run(),
+        things.drop().run(),
+        shop.drop().run(),
+    );
+    let sent = server.commands().into_iter();
+    let sent = sent.filter(|request| request.database == "shop");
+    let concerns = sent.map(|request| {
+        let [read, write] =
+            ["readConcern", "writeConcern"].map(|key| request.body.get(key).cloned());
+        (request.name, read, write)
+    });
+    concerns.collect()
+}
+
+/// "Read and Write Concern", "Test Plan": ReadConcern 2 and WriteConcern 1. Number 1 of ReadConcern is about servers that the
+/// driver does not support.
+#[test]
+fn read_write_concern_test_plan_defaults_are_not_sent() {
+    let sent = concerns_of_all_commands("");
+    assert_eq!(sent.len(), 16);
+    for (name, read, write) in sent {
+        assert_eq!((read, write), (None, None), "{name}");
+    }
+}
+
+/// "Read and Write Concern", "Test Plan": ReadConcern 3 and WriteConcern 2.
+#[test]
+fn read_write_concern_test_plan_others_are_sent() {
+    let sent = concerns_of_all_commands("readConcernLevel=local&w=1&journal=true");
+    assert_eq!(sent.len(), 16);
+    let mut aggregations = 0;
+    for (name, read, write) in sent {
+        aggregations += i32::from(name == "aggregate");
+        // The second aggregation writes.
+        let reads = ["find", "aggregate", "count", "distinct"].contains(&name.as_str());
+        let writes = !reads || aggregations == 2 && name == "aggregate";
+        let local = Bson::Document(doc! { "level": "local" });
+        let of_client = Bson::Document(doc! { "w": 1, "j": true });
+        assert_eq!(read, reads.then_some(local), "{name}");
+        assert_eq!(write, writes.then_some(of_client), "{name}");
+    }
 }

@@ -8,11 +8,14 @@ use std::sync::{Arc, Mutex};
 use mongotls::bson::{Bson, Document, doc, oid::ObjectId};
 use mongotls::event::{CommandEvent, ConnectionCheckOutFailedReason, Event, PoolEventKind};
 use mongotls::options::{Collation, ReturnDocument, WriteConcern};
-use mongotls::{Client, Collection, ConnectionString, ErrorKind, Written};
+use mongotls::topology::ServerType;
+use mongotls::{Client, Collection, ConnectionString, ErrorKind, ServerAddress, Written};
 use mongotls_testbench::deployment::{Deployment, Topology};
+use mongotls_testbench::node::NodeOptions;
 use mongotls_testbench::peers::{Secantus, or_skip};
 use mongotls_testbench::replica_set::ReplicaSet;
-use mongotls_testbench::server::{Request, Server, Version, fail_command};
+use mongotls_testbench::server::{Hello, Request, Role, Server, Version, fail_command};
+use mongotls_testbench::sharded_cluster::ShardedCluster;
 
 use crate::common::plain_client;
 
@@ -426,17 +429,31 @@ fn crud_prose_1_write_concern_error_details_are_propagated() {
 
 #[test]
 fn crud_prose_2_write_error_details_are_propagated() {
-    let Some((_deployment, client, things)) = stored(Version::V8_2) else {
+    let Some((deployment, client, things)) = stored(Version::V8_2) else {
         return;
     };
     let create = doc! { "create": things.name(), "validator": { "x": { "$type": "string" } } };
-    if client.database("writes").run_command(create).is_err() {
-        return;
-    }
+    client.database("writes").run_command(create).unwrap();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let store = Arc::clone(&seen);
+    let client = observed(&deployment.uri(""), move |event| {
+        if let Event::Command(CommandEvent::Succeeded(event)) = event {
+            store.lock().unwrap().push(event.reply.clone());
+        }
+    });
+    let things = client
+        .database("writes")
+        .collection::<Document>(things.name());
     let error = things.insert_one(doc! { "x": 1 }).run().unwrap_err();
     let failure = &error.write_failure().unwrap().errors[0];
     assert_eq!(failure.code, 121);
-    assert!(failure.details.is_some(), "{error}");
+    let seen = seen.lock().unwrap();
+    assert_eq!(seen.len(), 1, "a command with failed writes has succeeded");
+    let reply = Document::try_from(seen[0].as_ref()).unwrap();
+    let errors = reply.get_array("writeErrors").unwrap();
+    let sent = errors[0].as_document().unwrap().get_document("errInfo");
+    assert!(sent.is_ok(), "{reply}");
+    assert_eq!(failure.details.as_ref(), sent.ok());
     assert_eq!(error.cause().unwrap().code().as_str(), "validation-failed");
 }
 
@@ -444,6 +461,26 @@ fn crud_prose_2_write_error_details_are_propagated() {
 fn observed(uri: &str, react: impl Fn(&Event) + Send + Sync + 'static) -> Client {
     let builder = ConnectionString::parse(uri).unwrap().into_builder();
     Client::with_options(builder.event_listener(react).build().unwrap()).unwrap()
+}
+
+/// No server that the driver supports has this storage engine, so the bench answers as one did.
+#[test]
+fn retryable_writes_prose_1_a_deployment_without_retryable_writes_is_explained() {
+    let old = "Transaction numbers are only allowed on a replica set member or mongos";
+    let reply = doc! { "ok": 0.0, "code": 20, "codeName": "IllegalOperation", "errmsg": old };
+    let insert = move |_: &Request| Some(reply.clone());
+    let server = Server::builder().handle("insert", insert).start();
+    let me = server.addr().to_string();
+    server.set_hello(|hello| *hello = Hello::member(Role::Primary, "rs0", &me, &[&me]));
+    let uri = format!("{}?replicaSet=rs0&retryWrites=true", server.uri());
+    let client = Client::connect(&uri).unwrap();
+    let things = client.database("db").collection::<Document>("things");
+    let error = things.insert_one(doc! { "x": 1 }).run().unwrap_err();
+    assert_eq!(error.command().unwrap().code, 20);
+    let message = "This MongoDB deployment does not support retryable writes. Please add retryWrites=false to your \
+                   connection string.";
+    assert!(error.to_string().contains(message), "{error}");
+    assert_eq!(server.count_of("insert"), 1);
 }
 
 #[test]
@@ -514,6 +551,70 @@ fn retryable_writes_prose_3_the_original_error_is_returned_after_a_write_concern
     let failure = error.write_failure().unwrap();
     assert_eq!(failure.concern_error.as_ref().unwrap().code, 91);
     assert_eq!(error.written(), Written::Yes, "the first attempt was made");
+}
+
+/// The servers of the attempts to insert that failed, and of those that succeeded.
+type Attempts = Arc<Mutex<[Vec<ServerAddress>; 2]>>;
+
+/// A client of a sharded cluster that knows all its routers, and the servers of its inserts.
+fn of_routers(cluster: &ShardedCluster, options: &str) -> (Client, Attempts) {
+    let attempts = Attempts::default();
+    let store = Arc::clone(&attempts);
+    let client = observed(&cluster.uri(options), move |event| {
+        let (index, info) = match event {
+            Event::Command(CommandEvent::Failed(event)) => (0, &event.info),
+            Event::Command(CommandEvent::Succeeded(event)) => (1, &event.info),
+            _ => return,
+        };
+        if info.command_name == "insert" {
+            store.lock().unwrap()[index].push(info.server.clone());
+        }
+    });
+    // The other router can be chosen only after it has been discovered.
+    let servers = || client.snapshot().topology.servers.clone();
+    while servers()
+        .values()
+        .any(|server| server.server_type != ServerType::Mongos)
+    {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    (client, attempts)
+}
+
+#[test]
+fn retryable_writes_prose_4_writes_are_retried_on_a_different_router() {
+    let cluster = ShardedCluster::start(2, NodeOptions::new());
+    let (client, attempts) = of_routers(&cluster, "retryWrites=true&localThresholdMS=10000");
+    for router in 0..2 {
+        let failure = doc! { "errorCode": 6, "errorLabels": ["RetryableWriteError"] };
+        let fail_point = fail_command(1, &["insert"], failure);
+        cluster
+            .node(router)
+            .server()
+            .configure_fail_point(&fail_point);
+    }
+    let things = client.database("db").collection::<Document>("things");
+    let error = things.insert_one(doc! { "x": 1 }).run().unwrap_err();
+    assert_eq!(error.command().unwrap().code, 6);
+    let [failed, succeeded] = &*attempts.lock().unwrap();
+    assert_eq!((failed.len(), succeeded.len()), (2, 0));
+    assert_ne!(failed[0], failed[1]);
+}
+
+#[test]
+fn retryable_writes_prose_5_writes_are_retried_on_the_same_router_without_others() {
+    let cluster = ShardedCluster::start(1, NodeOptions::new());
+    let (client, attempts) = of_routers(&cluster, "retryWrites=true&directConnection=false");
+    let failure = doc! {
+        "errorCode": 6, "errorLabels": ["RetryableWriteError"], "closeConnection": true,
+    };
+    let fail_point = fail_command(1, &["insert"], failure);
+    cluster.node(0).server().configure_fail_point(&fail_point);
+    let things = client.database("db").collection::<Document>("things");
+    things.insert_one(doc! { "x": 1 }).run().unwrap();
+    let [failed, succeeded] = &*attempts.lock().unwrap();
+    assert_eq!((failed.len(), succeeded.len()), (1, 1));
+    assert_eq!(failed[0], succeeded[0]);
 }
 
 #[test]
