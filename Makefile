@@ -14,7 +14,7 @@ export MONGOTLS_REQUIRE_PEERS ?= 1
 LOCKED := --locked
 endif
 
-.PHONY: help features setup demo test spec-mutants beside guard check lint doc certs bench bench-compression bench-crl bench-handshakes bench-pool bench-scale bench-topology bench-weight soak fuzz model storm valgrind audit public-api msrv openssl-1.1.1 release-check referee static ferretdb secantus clean
+.PHONY: help features setup demo test spec-mutants beside guard check lint doc certs bench bench-compression bench-crl bench-handshakes bench-pool bench-scale bench-topology bench-weight differential soak fuzz model storm valgrind audit public-api msrv openssl-1.1.1 release-check referee static ferretdb secantus clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
@@ -111,6 +111,10 @@ valgrind: setup ## Run the TLS tests under valgrind (a quarter of an hour)
 
 public-api: ## Compare the public API with docs/public-api.txt (BLESS=--bless writes it)
 	@.ci/public-api $(BLESS)
+
+# make differential SEEDS=7-8 repeats seed 7. STORE=ferretdb uses FerretDB as the store.
+differential: setup ## Compare 10,000 sequences of operations with other drivers (SEEDS; 25 minutes)
+	LOCKED='$(LOCKED)' sh tests/differential.sh $(or $(SEEDS),10000) $(STORE)
 
 # REFEREE selects suites and deployments: make referee REFEREE="--suite crud --deployment 'sharded 8.2'".
 referee: setup secantus ## Run PyMongo's runner on the same servers, and judge tests/spec/server_cannot.txt

@@ -47,6 +47,16 @@ cargo test --no-fail-fast "$@" --workspace --features "$features" || failed=1
 # Without the default features, the error must name the missing feature.
 cargo test --no-fail-fast "$@" --lib --no-default-features auth:: || failed=1
 
+# 200 sequences of operations, compared with those of other drivers. An old Rust cannot build them.
+case " $* " in *" --locked "*) LOCKED=--locked && export LOCKED ;; esac
+status=0
+sh tests/differential.sh 200 || status=$?
+case $status in
+    0) ;;
+    3) skip "the comparison with other drivers" "The lines that begin with 'differential' explain why." ;;
+    *) failed=1 ;;
+esac
+
 [ -z "$skipped" ] || printf '%s\n' "$skipped"
 if [ "$failed" != 0 ]; then
     printf '\nSome tests FAILED: see above.\n'
