@@ -230,7 +230,6 @@ impl<T, S> fmt::Debug for Collection<T, S> {
 
 /// The names of a database and of a collection in it. `Display` prints them with a dot in between.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[non_exhaustive]
 pub struct Namespace {
     /// The name of the database.
     pub db: String,
