@@ -44,8 +44,10 @@ impl Explained {
         }
         let name = command.keys().next().cloned().unwrap_or_default();
         // Servers also take some names in lower case.
-        let is_known = |known: &&str| known.eq_ignore_ascii_case(&name);
-        if !EXPLAINABLE.iter().any(|known| is_known(known)) {
+        if !EXPLAINABLE
+            .iter()
+            .any(|known| known.eq_ignore_ascii_case(&name))
+        {
             let (last, others) = EXPLAINABLE.split_last().unwrap_or((&"", &[]));
             let others = others.join(", ");
             return Err(format!("explain takes the commands {others} and {last}"));
