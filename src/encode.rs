@@ -42,7 +42,7 @@ mod with_serde {
     use serde::ser::{Serialize, SerializeStruct, Serializer};
 
     use super::cannot_be_encoded;
-    use crate::error;
+    use crate::{direct, error};
 
     /// Serialises as a document with one element.
     struct Element<'a, T: ?Sized>(&'a T);
@@ -57,12 +57,11 @@ mod with_serde {
 
     impl<T: Serialize + ?Sized> super::sealed::Encode for T {
         fn encode_element(&self, what: &str, bytes: &mut Vec<u8>) -> error::Result<()> {
-            bson::serialize_to_buffer(&Element(self), bytes)
-                .map_err(|error| cannot_be_encoded(what, error))
+            direct::serialize(&Element(self), bytes).map_err(|error| cannot_be_encoded(what, error))
         }
 
         fn encode_document(&self, what: &str, bytes: &mut Vec<u8>) -> error::Result<()> {
-            bson::serialize_to_buffer(&self, bytes).map_err(|error| cannot_be_encoded(what, error))
+            direct::serialize(self, bytes).map_err(|error| cannot_be_encoded(what, error))
         }
     }
 }
@@ -185,12 +184,15 @@ pub(crate) fn append_document(
     encoded
 }
 
+/// The memory for one value, in bytes. Most values fit, so that it is allocated once.
+pub(crate) const USUAL_SIZE: usize = 256;
+
 /// Encodes a value as a document.
 ///
 /// # Errors
 /// As [`append_document`].
 pub(crate) fn to_document(value: &(impl ToBson + ?Sized), what: &str) -> Result<RawDocumentBuf> {
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(USUAL_SIZE);
     append_document(value, what, &mut bytes)?;
     RawDocumentBuf::from_bytes(bytes).map_err(|error| cannot_be_encoded(what, error))
 }
@@ -220,7 +222,7 @@ impl Encoded {
     /// # Errors
     /// If the value cannot be encoded.
     pub(crate) fn new(value: &(impl ToBson + ?Sized), what: &str) -> Result<Self> {
-        let mut bytes = Vec::new();
+        let mut bytes = Vec::with_capacity(USUAL_SIZE);
         value.encode_element(what, &mut bytes)?;
         let document = RawDocumentBuf::from_bytes(bytes);
         Ok(Self(

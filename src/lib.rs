@@ -109,7 +109,10 @@ mod data;
 mod database;
 #[cfg(feature = "serde")]
 mod decode;
+#[cfg(feature = "serde")]
+mod direct;
 mod document;
+mod elements;
 mod encode;
 mod enum_text;
 mod explain;
