@@ -260,15 +260,16 @@ impl<S: Scope> Action<S> {
         Ok(reply)
     }
 
-    /// Runs a read whose reply has a cursor with at most one document, and returns this document.
+    /// Runs a read whose reply has a cursor with at most one document, and converts this document.
     ///
     /// # Errors
-    /// If the command cannot be sent, the server rejects it, or its reply has no cursor.
-    pub(crate) fn first_document(
+    /// If the command cannot be sent, the server rejects it, its reply has no cursor, or `convert` fails.
+    pub(crate) fn first_document<R>(
         &self,
         name: &'static str,
         own: &[(&'static CStr, RawBsonRef<'_>)],
-    ) -> Result<Option<RawDocumentBuf>> {
+        convert: impl FnOnce(&RawDocument) -> Result<R>,
+    ) -> Result<Option<R>> {
         let command = self.command(name, own)?;
         let id = OperationId::default();
         let mut fields = CursorFields::of_first_batch();
@@ -276,7 +277,8 @@ impl<S: Scope> Action<S> {
         let (reply, _connection) = execute::run(self.client(), &operation, &mut fields)?;
         let mut batch = CursorReply::new(reply, fields).into_batch()?;
         let position = batch.next()?;
-        Ok(position.map(|position| batch.document(&position).to_owned()))
+        let document = position.map(|position| convert(batch.document(&position)));
+        document.transpose()
     }
 
     /// Returns the server's explanation of a command that reads, with the read preference of the action.

@@ -10,11 +10,12 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::marker::PhantomData;
 
-use bson::raw::{CStr, RawDocument};
-use bson::{Bson, Document, RawBsonRef, cstr};
+use bson::raw::CStr;
+use bson::{Document, RawBsonRef, cstr};
 
 use super::Collection;
 use super::action::{self, Action};
+use super::document_id::id_of;
 use super::model::{
     DeleteModel, LastModel, ModelWriter, ReplaceOneModel, UpdateManyModel, UpdateOneModel,
     append_insert,
@@ -481,16 +482,6 @@ impl<T, S: Scope> Bulk<T, S> {
         }
         self.progress.add_errors(&mut reply, write_of)
     }
-}
-
-/// The `_id` of a document of the queue, which begins with it.
-pub(crate) fn id_of(document: &RawDocument) -> Result<Bson> {
-    let id = document
-        .get("_id")
-        .ok()
-        .flatten()
-        .unwrap_or(RawBsonRef::Null);
-    Bson::try_from(id).map_err(|error| Error::bson("the document cannot be encoded as BSON", error))
 }
 
 /// The server has reported a write that it did not get.

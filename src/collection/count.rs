@@ -110,10 +110,9 @@ impl<S: Scope> CountDocuments<S> {
     pub fn run(self) -> Result<u64> {
         let (pipeline, cursor) = (self.pipeline()?, RawDocumentBuf::new());
         // No document matches: there is no group.
-        let group = self
-            .action
-            .first_document("aggregate", &own_fields(&pipeline, &cursor))?;
-        group.map_or(Ok(0), |group| count(&group))
+        let own = own_fields(&pipeline, &cursor);
+        let counted = self.action.first_document("aggregate", &own, count)?;
+        Ok(counted.unwrap_or(0))
     }
 
     /// Returns the server's explanation of this operation, which describes the plan that it chooses. With

@@ -1,16 +1,17 @@
 //! The `_id` of a document that is inserted: the document's own, moved to the front, or a new one ("CRUD API", "Insert").
 
+use bson::Bson;
 use bson::oid::ObjectId;
 use bson::raw::RawDocument;
 use bson::spec::ElementType;
-use bson::{Bson, RawBsonRef};
 
+use crate::elements::{Elements, Malformed};
 use crate::error::{Error, Result};
 use crate::object_id::IdGenerator;
 
-/// Lets the document that begins at `start` of `bytes` begin with its `_id`, and returns the `_id`. A document without one
-/// gets a new one. So does one whose `_id` is null, because an `Option` field is `None`, unless `keeps_null`: the program
-/// has written the null itself.
+/// Lets the document that begins at `start` of `bytes`, and is the last thing in it, begin with its `_id`. A document without
+/// one gets a new one. So does one whose `_id` is null, because an `Option` field is `None`, unless `keeps_null`: the
+/// program has written the null itself.
 ///
 /// # Errors
 /// If the document is not valid BSON.
@@ -19,44 +20,72 @@ pub(super) fn ensure_id(
     start: usize,
     ids: IdGenerator,
     keeps_null: bool,
-) -> Result<Bson> {
-    let invalid = |error| Error::bson("the document cannot be encoded as BSON", error);
-    let document = RawDocument::from_bytes(&bytes[start..]).map_err(invalid)?;
-    let mut position = start + LENGTH;
-    for element in document.iter_elements() {
-        let element = element.map_err(invalid)?;
-        let size = 1 + element.key().as_str().len() + 1 + element.size();
-        if element.key().as_str() != "_id" {
-            position += size;
-            continue;
+) -> Result<()> {
+    let first = start + LENGTH;
+    let found = position_of_id(&bytes[start..]).map_err(|Malformed| invalid(&bytes[start..]))?;
+    if let Some((position, size, kind)) = found {
+        let element = start + position..start + position + size;
+        if kind != ElementType::Null || keeps_null {
+            bytes[first..element.end].rotate_right(size);
+            return Ok(());
         }
-        let value = element.value().map_err(invalid)?;
-        if value == RawBsonRef::Null && !keeps_null {
-            bytes.drain(position..position + size);
-            break;
-        }
-        let id = Bson::try_from(value).map_err(invalid)?;
-        bytes[start + LENGTH..position + size].rotate_right(size);
-        return Ok(id);
+        bytes.drain(element);
     }
-    let id = ids.next();
-    bytes.splice(start + LENGTH..start + LENGTH, id_element(id));
+    let element = id_element(ids.next());
+    bytes.extend_from_slice(&element);
+    bytes[first..].rotate_right(element.len());
     let length = i32::try_from(bytes.len() - start)
         .map_err(|_| Error::invalid_argument("the document is larger than 2 GiB"))?;
-    bytes[start..start + LENGTH].copy_from_slice(&length.to_le_bytes());
-    Ok(Bson::ObjectId(id))
+    bytes[start..first].copy_from_slice(&length.to_le_bytes());
+    Ok(())
+}
+
+/// The position of the element `_id`, its size and its type.
+fn position_of_id(document: &[u8]) -> Result<Option<(usize, usize, ElementType)>, Malformed> {
+    let mut position = LENGTH;
+    let mut elements = Elements::of(document)?;
+    while let Some(element) = elements.next()? {
+        if element.key == b"_id" {
+            return Ok(Some((position, element.size(), element.kind)));
+        }
+        position += element.size();
+    }
+    Ok(None)
+}
+
+#[cold]
+fn invalid(document: &[u8]) -> Error {
+    let error = match RawDocument::from_bytes(document) {
+        Ok(document) => document.iter_elements().find_map(std::result::Result::err),
+        Err(error) => Some(error),
+    };
+    let message = "the document cannot be encoded as BSON";
+    match error {
+        Some(error) => Error::bson(message, error),
+        None => Error::invalid_argument(message),
+    }
+}
+
+/// The `_id` of a document that begins with it.
+///
+/// # Errors
+/// If the document is not valid BSON.
+pub(crate) fn id_of(document: &RawDocument) -> Result<Bson> {
+    let invalid = |error| Error::bson("the document cannot be encoded as BSON", error);
+    match document.iter_elements().next() {
+        Some(first) => Bson::try_from(first.map_err(invalid)?).map_err(invalid),
+        None => Ok(Bson::Null),
+    }
 }
 
 /// The size of the length in front of a document.
 const LENGTH: usize = 4;
 
 /// The element `_id` with this value.
-fn id_element(id: ObjectId) -> impl Iterator<Item = u8> {
-    let name = *b"_id\0";
-    [ElementType::ObjectId as u8]
-        .into_iter()
-        .chain(name)
-        .chain(id.bytes())
+fn id_element(id: ObjectId) -> [u8; 1 + 4 + 12] {
+    let mut element = *b"\x07_id\0            ";
+    element[5..].copy_from_slice(&id.bytes());
+    element
 }
 
 #[cfg(test)]
@@ -69,8 +98,9 @@ mod tests {
     fn with_id(document: &Document) -> (Document, Bson) {
         let mut bytes = vec![7; 3];
         bytes.extend(document.to_vec().unwrap());
-        let id = ensure_id(&mut bytes, 3, IdGenerator::new(), false).unwrap();
+        ensure_id(&mut bytes, 3, IdGenerator::new(), false).unwrap();
         assert_eq!(bytes[..3], [7; 3]);
+        let id = id_of(RawDocument::from_bytes(&bytes[3..]).unwrap()).unwrap();
         (Document::from_reader(&bytes[3..]).unwrap(), id)
     }
 
@@ -106,9 +136,17 @@ mod tests {
     #[test]
     fn a_null_that_the_program_has_written_stays() {
         let mut bytes = doc! { "a": 1, "_id": null }.to_vec().unwrap();
-        let id = ensure_id(&mut bytes, 0, IdGenerator::new(), true).unwrap();
-        assert_eq!(id, Bson::Null);
+        ensure_id(&mut bytes, 0, IdGenerator::new(), true).unwrap();
         let document = Document::from_reader(&*bytes).unwrap();
         assert_eq!(document.to_string(), "{ \"_id\": null, \"a\": 1 }");
+    }
+
+    #[test]
+    fn bytes_that_are_not_a_document_are_an_error() {
+        let mut bytes = doc! { "a": "text" }.to_vec().unwrap();
+        bytes[7] = 200; // the length of the text
+        let error = ensure_id(&mut bytes, 0, IdGenerator::new(), true).unwrap_err();
+        assert_eq!(error.kind(), crate::ErrorKind::Bson);
+        assert_eq!(error.to_string(), "the document cannot be encoded as BSON");
     }
 }

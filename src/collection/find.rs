@@ -284,8 +284,17 @@ impl<T, S: Scope> FindOne<T, S> {
     /// # Errors
     /// As [`Find::run`].
     pub fn run_raw(self) -> Result<Option<RawDocumentBuf>> {
+        self.first_document(|document| Ok(document.to_owned()))
+    }
+
+    /// Sends the command, and converts the document where it lies in the reply.
+    fn first_document<R>(
+        self,
+        convert: impl FnOnce(&RawDocument) -> Result<R>,
+    ) -> Result<Option<R>> {
         let filter = self.filter?;
-        self.action.first_document("find", &own_fields(&filter))
+        let own = own_fields(&filter);
+        self.action.first_document("find", &own, convert)
     }
 
     /// Returns the server's explanation of this operation, which describes the plan that it chooses. With
@@ -306,10 +315,7 @@ impl<T: DeserializeOwned + 'static, S: Scope> FindOne<T, S> {
     /// # Errors
     /// As [`Find::run`], and [`ErrorKind::Bson`](crate::ErrorKind::Bson) if the document is not a `T`.
     pub fn run(self) -> Result<Option<T>> {
-        let document = self.run_raw()?;
-        document
-            .map(|document| crate::document::to_typed_result(&document, None))
-            .transpose()
+        self.first_document(|document| crate::document::to_typed_result(document, None))
     }
 }
 
@@ -320,10 +326,7 @@ impl<S: Scope> FindOne<bson::Document, S> {
     /// # Errors
     /// As [`Find::run`].
     pub fn run(self) -> Result<Option<bson::Document>> {
-        let document = self.run_raw()?;
-        document
-            .map(|document| crate::document::to_document(&document))
-            .transpose()
+        self.first_document(crate::document::to_document)
     }
 }
 

@@ -2,16 +2,16 @@
 
 use std::borrow::Borrow;
 
-use bson::{Bson, RawBsonRef, cstr};
+use bson::{RawBsonRef, RawDocumentBuf, cstr};
 
 use super::Collection;
 use super::action::{self, Action};
-use super::document_id::ensure_id;
+use super::document_id::id_of;
+use super::model::append_insert;
 use super::statement::OneStatement;
 use crate::client_session::{Free, IntoScope, Scope};
-use crate::encode::{ToBson, append_document, is_bson};
-use crate::error::Result;
-use crate::object_id::IdGenerator;
+use crate::encode::{ToBson, USUAL_SIZE};
+use crate::error::{Error, Result};
 use crate::results::InsertOneResult;
 use crate::wire::request::DocumentSequence;
 
@@ -26,24 +26,27 @@ impl<T: ToBson, S: Scope> Collection<T, S> {
     /// # Ok::<(), mongotls::Error>(())
     /// ```
     pub fn insert_one(&self, document: impl Borrow<T>) -> InsertOne<S> {
-        let mut bytes = Vec::new();
-        let encoded = append_document(document.borrow(), "the document", &mut bytes);
         InsertOne {
             action: self.action(),
-            document: encoded.and_then(|()| {
-                let id = ensure_id(&mut bytes, 0, IdGenerator::new(), is_bson::<T>())?;
-                Ok((bytes, id))
-            }),
+            document: to_insert(document.borrow()),
         }
     }
+}
+
+/// Encodes a document with its `_id`.
+fn to_insert<T: ToBson>(document: &T) -> Result<RawDocumentBuf> {
+    let mut bytes = Vec::with_capacity(USUAL_SIZE);
+    append_insert(document, &mut bytes)?;
+    RawDocumentBuf::from_bytes(bytes)
+        .map_err(|error| Error::bson("the document cannot be encoded as BSON", error))
 }
 
 /// The action of [`Collection::insert_one`].
 #[must_use = "an action does nothing until it is run"]
 pub struct InsertOne<S = Free> {
     action: Action<S>,
-    /// The document and its `_id`.
-    document: Result<(Vec<u8>, Bson)>,
+    /// The document, which begins with its `_id`.
+    document: Result<RawDocumentBuf>,
 }
 
 action::redacted_debug!(InsertOne<S>);
@@ -71,14 +74,14 @@ impl<S: Scope> InsertOne<S> {
     /// required; [`ErrorKind::Bson`](crate::ErrorKind::Bson) if the document or an option cannot be encoded; otherwise those
     /// of [`Database::run_command`](crate::Database::run_command).
     pub fn run(self) -> Result<InsertOneResult> {
-        let (document, inserted_id) = self.document?;
+        let document = self.document?;
         let own = [(cstr!("ordered"), RawBsonRef::Boolean(true))];
         let write = OneStatement {
             name: "insert",
             own: &own,
             statement: Some(DocumentSequence {
                 identifier: "documents",
-                documents: &document,
+                documents: document.as_bytes(),
             }),
             writes_one: true,
             options: &self.action.options,
@@ -86,7 +89,7 @@ impl<S: Scope> InsertOne<S> {
         };
         let (_, _, acknowledged) = self.action.run_write(&write)?;
         Ok(InsertOneResult {
-            inserted_id,
+            inserted_id: id_of(&document)?,
             acknowledged,
         })
     }

@@ -15,8 +15,8 @@ use bson::{RawBsonRef, RawDocumentBuf, cstr};
 
 use super::Collection;
 use super::action::{self, Action};
-use super::bulk::{id_of, unknown_write};
-use super::document_id::ensure_id;
+use super::bulk::unknown_write;
+use super::document_id::{ensure_id, id_of};
 use super::progress::Progress;
 use super::write::{WriteReply, replied};
 use crate::client_session::{Free, IntoScope, Scope};
@@ -257,7 +257,7 @@ impl<S: Scope> Run<S> {
             let added = self.queue.get_mut().push(write, |bytes| {
                 let start = bytes.len();
                 encode(document, bytes)?;
-                ensure_id(bytes, start, ids, keeps_null).map(drop)
+                ensure_id(bytes, start, ids, keeps_null)
             });
             if let Err(error) = added {
                 self.progress.fail(error.of_document(index));

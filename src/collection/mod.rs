@@ -50,10 +50,11 @@ pub use self::admin::{
 };
 pub use self::aggregate::Aggregate;
 pub use self::bulk::Bulk;
-pub(crate) use self::bulk::{id_of, unknown_write};
+pub(crate) use self::bulk::unknown_write;
 pub use self::count::{CountDocuments, EstimatedDocumentCount};
 pub use self::delete::Delete;
 pub use self::distinct::Distinct;
+pub(crate) use self::document_id::id_of;
 pub use self::find::{Find, FindOne};
 pub use self::find_and_modify::{FindOneAndDelete, FindOneAndReplace, FindOneAndUpdate};
 pub use self::insert::InsertOne;
