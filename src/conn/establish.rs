@@ -827,7 +827,7 @@ impl<'a> EstablishAttempt<'a> {
             request_id: id,
             offered: connection.offered,
         };
-        let reply = connection.exchange(expected, Some(deadline));
+        let reply = connection.exchange(&[], expected, Some(deadline));
         // The command may contain an access token, and the connection's buffer a copy of it.
         body.into_bytes().zeroize();
         connection.wipe_buffer();

@@ -372,8 +372,23 @@ impl Connection {
             envelope.encode(fields);
         };
         let (command, sequences) = (request.command, request.sequences);
-        request::encode_msg(&mut self.buffer, id, command, more, sequences, limit)
-            .map_err(|error| self.too_large(error))
+        let encoded = match self.uncopied(request).is_empty() {
+            true => request::encode_msg(&mut self.buffer, id, command, more, sequences, limit),
+            false => {
+                request::encode_all_but_last(&mut self.buffer, id, command, more, sequences, limit)
+            }
+        };
+        encoded.map_err(|error| self.too_large(error))
+    }
+
+    /// The end of a large message, which is sent without a copy in the buffer: the documents of its last sequence.
+    fn uncopied<'a>(&self, request: &Request<'a>) -> &'a [u8] {
+        let last = request.sequences.last();
+        let documents = last.map_or(&[][..], |last| last.documents);
+        match self.compression.is_none() && documents.len() >= KEPT_BUFFER {
+            true => documents,
+            false => &[],
+        }
     }
 
     /// Returns the value of `maxTimeMS` in the command, if it has one. The clock is read only if `timeoutMS` is set.
@@ -437,7 +452,7 @@ impl Connection {
         };
         let reply = match request.allows_more {
             true => self.exchange_one_of_many(expected, first, deadline),
-            false => self.exchange(expected, deadline),
+            false => self.exchange(self.uncopied(request), expected, deadline),
         };
         let reply = reply.map_err(|failure| {
             let what = format!("the reply to {}", Quoted(&request.command.name()));
@@ -458,7 +473,8 @@ impl Connection {
         request: &Request<'_>,
         deadline: Option<Deadline>,
     ) -> Result<RawDocumentBuf> {
-        self.exchange_by(deadline, |_| Ok(())).map_err(|failure| {
+        let sent = self.exchange_by(self.uncopied(request), deadline, |_| Ok(()));
+        sent.map_err(|failure| {
             let what = format!("sending {}", Quoted(&request.command.name()));
             self.explain(failure, stage, &what, deadline)
         })?;
@@ -493,14 +509,17 @@ impl Connection {
         commands.start(info, command, is_secret, !self.established)
     }
 
-    /// Writes the buffer and reads the reply. The connection has perished unless both succeed.
+    /// Writes the buffer and the rest of the message, which is not in it, and reads the reply. The connection has perished
+    /// unless both succeed.
     fn exchange(
         &mut self,
+        rest: &[u8],
         expected: Expected,
         deadline: Option<Deadline>,
     ) -> Result<RawDocumentBuf, ReadError> {
         let spare = std::mem::take(&mut self.spare);
-        self.exchange_by(deadline, |stream| reply::read_into(spare, stream, expected))
+        let read = |stream: &mut _| reply::read_into(spare, stream, expected);
+        self.exchange_by(rest, deadline, read)
     }
 
     /// Writes the buffer and reads one of the replies.
@@ -511,7 +530,7 @@ impl Connection {
         deadline: Option<Deadline>,
     ) -> Result<RawDocumentBuf, ReadError> {
         let spare = std::mem::take(&mut self.spare);
-        let outcome = self.exchange_by(deadline, |stream| {
+        let outcome = self.exchange_by(&[], deadline, |stream| {
             reply::read_one_of_many(spare, stream, expected, first)
         });
         let (reply, more) = outcome?;
@@ -522,9 +541,10 @@ impl Connection {
         Ok(reply)
     }
 
-    /// Writes the buffer and reads the reply with `read`.
+    /// Writes the buffer and `rest`, and reads the reply with `read`.
     fn exchange_by<T>(
         &mut self,
+        rest: &[u8],
         deadline: Option<Deadline>,
         read: impl FnOnce(&mut BufReader<Stream>) -> Result<T, ReadError>,
     ) -> Result<T, ReadError> {
@@ -532,7 +552,10 @@ impl Connection {
         self.perished = Some(Perished::Alone);
         self.socket().set_deadline(deadline);
         let stream = self.stream.get_mut();
-        let sent = stream.write_all(&self.buffer).and_then(|()| stream.flush());
+        let sent = stream
+            .write_all(&self.buffer)
+            .and_then(|()| stream.write_all(rest))
+            .and_then(|()| stream.flush());
         // A program that sends large requests is likely to send more.
         let kept = match self.buffer.len() {
             KEPT_BUFFER..=KEPT_WHILE_NEEDED => KEPT_WHILE_NEEDED,
@@ -890,7 +913,7 @@ mod tests {
         let server = thread::spawn(move || io::copy(&mut &theirs, &mut io::sink()));
         let mut kept_after = |size: usize| {
             connection.buffer.resize(size, 0);
-            let sent = connection.exchange_by(None, |_| Ok(()));
+            let sent = connection.exchange_by(&[], None, |_| Ok(()));
             sent.unwrap();
             connection.buffer.capacity()
         };

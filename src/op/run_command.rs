@@ -83,8 +83,8 @@ fn execute_command(
 ) -> Result<(RawDocumentBuf, SelectedConnection)> {
     let body = command.body()?;
     let replaces = max_time == MaxTime::Remaining
-        && has_field(body, MAX_TIME)
-        && limit.reaches_server(client.deployment().options);
+        && limit.reaches_server(client.deployment().options)
+        && has_field(body, MAX_TIME);
     let without_max_time = replaces
         .then(|| without_field(body, MAX_TIME))
         .transpose()?;

@@ -76,10 +76,10 @@ impl EncodeCommand for RawDocumentBuf {
 
 /// Returns the name of a command: its first key, or an empty text if the document is empty.
 pub(crate) fn command_name(body: &RawDocument) -> &str {
-    body.iter()
-        .next()
-        .and_then(std::result::Result::ok)
-        .map_or("", |(key, _)| key.as_str())
+    // The key follows the length of the document and the type of the element.
+    let key = body.as_bytes().get(4 + 1..).unwrap_or_default();
+    let key = key.split(|byte| *byte == 0).next().unwrap_or_default();
+    str::from_utf8(key).unwrap_or_default()
 }
 
 /// The fields that the driver adds to a command. They are written behind the command's own fields, so that the command
@@ -263,7 +263,7 @@ impl Fields<'_> {
         self.0.extend_from_slice(&[0; 4]);
         encode(self);
         self.0.push(0);
-        patch(self.0, start);
+        patch(self.0, start, 0);
     }
 
     /// Appends an array with one 64-bit integer.
@@ -273,7 +273,7 @@ impl Fields<'_> {
         self.0.extend_from_slice(&[0; 4]);
         self.int64("0", value);
         self.0.push(0);
-        patch(self.0, start);
+        patch(self.0, start, 0);
     }
 
     /// Appends an embedded document.
@@ -292,7 +292,7 @@ impl Fields<'_> {
         self.0.push(BinarySubtype::Uuid.into());
         self.0.extend_from_slice(&id);
         self.0.push(0);
-        patch(self.0, start);
+        patch(self.0, start, 0);
     }
 
     /// Appends an array of documents `{ id: UUID }`.
@@ -304,7 +304,7 @@ impl Fields<'_> {
             self.session_id(&index.to_string(), *id);
         }
         self.0.push(0);
-        patch(self.0, start);
+        patch(self.0, start, 0);
     }
 
     /// Appends all fields of a document, as they are.
@@ -338,6 +338,33 @@ pub(crate) fn encode_msg<C: EncodeCommand + ?Sized>(
     sequences: &[DocumentSequence<'_>],
     limit: usize,
 ) -> Result<(), TooLarge> {
+    encode(buffer, request_id, command, more, (sequences, false), limit)
+}
+
+/// Encodes a command like [`encode_msg`], without the documents of the last sequence. They are the end of the message, so
+/// they can be sent after the buffer without a copy.
+///
+/// # Errors
+/// As [`encode_msg`].
+pub(crate) fn encode_all_but_last<C: EncodeCommand + ?Sized>(
+    buffer: &mut Vec<u8>,
+    request_id: i32,
+    command: &C,
+    more: impl FnOnce(&mut Fields<'_>),
+    sequences: &[DocumentSequence<'_>],
+    limit: usize,
+) -> Result<(), TooLarge> {
+    encode(buffer, request_id, command, more, (sequences, true), limit)
+}
+
+fn encode<C: EncodeCommand + ?Sized>(
+    buffer: &mut Vec<u8>,
+    request_id: i32,
+    command: &C,
+    more: impl FnOnce(&mut Fields<'_>),
+    (sequences, is_cut): (&[DocumentSequence<'_>], bool),
+    limit: usize,
+) -> Result<(), TooLarge> {
     let estimate = command.min_size()
         + sequences
             .iter()
@@ -359,17 +386,21 @@ pub(crate) fn encode_msg<C: EncodeCommand + ?Sized>(
     command.encode(&mut fields);
     more(&mut fields);
     buffer.push(0);
-    patch(buffer, start);
-    for sequence in sequences {
+    patch(buffer, start, 0);
+    let mut left_out = 0;
+    for (index, sequence) in sequences.iter().enumerate() {
         buffer.push(1);
         let start = buffer.len();
         buffer.extend_from_slice(&[0; 4]);
         buffer.extend_from_slice(sequence.identifier.as_bytes());
         buffer.push(0);
-        buffer.extend_from_slice(sequence.documents);
-        patch(buffer, start);
+        match is_cut && index + 1 == sequences.len() {
+            true => left_out = sequence.documents.len(),
+            false => buffer.extend_from_slice(sequence.documents),
+        }
+        patch(buffer, start, left_out);
     }
-    finish(buffer, limit)
+    finish(buffer, left_out, limit)
 }
 
 /// Allows the server to send more than one reply to the message of [`encode_msg`] in `buffer`.
@@ -426,20 +457,19 @@ fn header(buffer: &mut Vec<u8>, request_id: i32) {
     }
 }
 
-fn finish(buffer: &mut [u8], limit: usize) -> Result<(), TooLarge> {
-    if buffer.len() > limit {
-        return Err(TooLarge {
-            size: buffer.len(),
-            limit,
-        });
+/// Writes the length of the message, whose last `left_out` bytes are not in the buffer.
+fn finish(buffer: &mut [u8], left_out: usize, limit: usize) -> Result<(), TooLarge> {
+    let size = buffer.len() + left_out;
+    if size > limit {
+        return Err(TooLarge { size, limit });
     }
-    patch(buffer, 0);
+    patch(buffer, 0, left_out);
     Ok(())
 }
 
-/// Writes the length of the part from `start` to the end of the buffer at `start`.
-fn patch(buffer: &mut [u8], start: usize) {
-    let size = length(buffer.len() - start).to_le_bytes();
+/// Writes the length of the part from `start` to the end of the buffer at `start`, plus `more`.
+fn patch(buffer: &mut [u8], start: usize, more: usize) {
+    let size = length(buffer.len() - start + more).to_le_bytes();
     buffer[start..start + 4].copy_from_slice(&size);
 }
 
@@ -626,6 +656,28 @@ mod tests {
         assert_eq!(tail[..5], [1, 26, 0, 0, 0]);
         assert_eq!(&tail[5..15], b"documents\0");
         assert_eq!(&tail[15..], document.as_bytes());
+    }
+
+    #[test]
+    fn documents_that_are_left_out_belong_behind_the_buffer() {
+        let documents = [1, 2].map(|n| raw(doc! { "_id": n }));
+        let bytes = documents.each_ref().map(|one| one.as_bytes()).concat();
+        let sequences = ["first", "last"].map(|identifier| DocumentSequence {
+            identifier,
+            documents: &bytes,
+        });
+        let insert = raw(doc! { "insert": "c" });
+        for sequences in [&sequences[..0], &sequences[..1], &sequences] {
+            let (mut whole, mut cut) = (Vec::new(), Vec::new());
+            encode_msg(&mut whole, 1, &insert, |_| (), sequences, 1000).unwrap();
+            encode_all_but_last(&mut cut, 1, &insert, |_| (), sequences, 1000).unwrap();
+            let left_out = sequences.last().map_or(&[][..], |last| last.documents);
+            assert_eq!([&cut, left_out].concat(), whole);
+            let size = whole.len();
+            let limit = size - 1;
+            let refused = encode_all_but_last(&mut cut, 1, &insert, |_| (), sequences, limit);
+            assert_eq!(refused, Err(TooLarge { size, limit }));
+        }
     }
 
     #[test]
