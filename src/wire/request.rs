@@ -248,6 +248,9 @@ impl Fields<'_> {
                 self.0.extend_from_slice(array.as_bytes());
             }
             RawBsonRef::String(text) => self.text(key.as_str(), text),
+            RawBsonRef::Boolean(value) => self.boolean(key.as_str(), value),
+            RawBsonRef::Int32(value) => self.int32(key.as_str(), value),
+            RawBsonRef::Int64(value) => self.int64(key.as_str(), value),
             other => {
                 let mut document = RawDocumentBuf::new();
                 document.append(key, other);

@@ -1,4 +1,4 @@
-//! The three costs of a ping, and the rules for them.
+//! The three costs of an operation, and the rules for them.
 //!
 //! Instructions depend on OpenSSL and on the processor, for which it selects the code of its ciphers: without AES in
 //! hardware either side takes 22,000 more. So the difference of the bare program to its recorded number is first
@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-/// The cost of one ping in the thread that sends it.
+/// The cost of one operation in the thread that runs it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cost {
     pub(crate) system_calls: f64,
@@ -16,42 +16,58 @@ pub(crate) struct Cost {
     pub(crate) instructions: f64,
 }
 
-/// The number of system calls by which a ping may exceed the bare program, for any earlier number.
+/// The number of system calls by which an operation may exceed the bare program, for any earlier number.
 const SYSTEM_CALLS_ABOVE_FLOOR: f64 = 2.0;
 
 /// The factor by which the instructions may rise, because compilers differ too.
 const INSTRUCTIONS: f64 = 1.05;
 
-/// Among many pings a few may differ, for example with a reply in two parts.
+/// Among many operations a few may differ, for example with a reply in two parts.
 const CHANCE: f64 = 0.1;
 
-/// The problem with the system calls of a ping, if any.
-pub(crate) fn judge_system_calls(now: f64, floor: f64, kept: f64) -> Result<(), String> {
+/// The problem with the system calls of an operation, if any.
+pub(crate) fn judge_system_calls(
+    name: &str,
+    now: f64,
+    floor: f64,
+    kept: f64,
+) -> Result<(), String> {
     if now > floor + SYSTEM_CALLS_ABOVE_FLOOR + CHANCE {
         return Err(format!(
-            "a ping takes {now:.2} system calls, more than {SYSTEM_CALLS_ABOVE_FLOOR} above a bare program's {floor:.2}"
+            "{name} takes {now:.2} system calls, more than {SYSTEM_CALLS_ABOVE_FLOOR} above a bare program's {floor:.2}"
         ));
     }
     if now > kept + CHANCE {
         return Err(format!(
-            "a ping takes {now:.2} system calls, and took {kept:.2}"
+            "{name} takes {now:.2} system calls, and took {kept:.2}"
         ));
     }
     Ok(())
 }
 
-/// The problem with the allocations of a ping, if any.
-pub(crate) fn judge_allocations(now: f64, kept: f64) -> Result<(), String> {
+/// The problem with the allocations of an operation, if any.
+pub(crate) fn judge_allocations(name: &str, now: f64, kept: f64) -> Result<(), String> {
     if now > kept + CHANCE {
         return Err(format!(
-            "a ping makes {now:.2} allocations, and made {kept:.2}"
+            "{name} makes {now:.2} allocations, and made {kept:.2}"
         ));
     }
     Ok(())
 }
 
-/// The problem with the instructions of a ping, if any.
+/// The problem with the allocations that an operation of a collection makes above its prepared command, if any.
+pub(crate) fn judge_above_raw(name: &str, now: f64, raw: f64, limit: f64) -> Result<(), String> {
+    if now - raw > limit + CHANCE {
+        return Err(format!(
+            "{name} makes {now:.2} allocations, more than {limit} above the {raw:.2} of its prepared command"
+        ));
+    }
+    Ok(())
+}
+
+/// The problem with the instructions of an operation, if any.
 pub(crate) fn judge_instructions(
+    name: &str,
     (now, floor): (f64, f64),
     (kept, kept_floor): (f64, f64),
 ) -> Result<(), String> {
@@ -59,7 +75,7 @@ pub(crate) fn judge_instructions(
     let rise = comparable / kept;
     if rise > INSTRUCTIONS {
         return Err(format!(
-            "a ping takes {comparable:.0} instructions where a bare program takes {kept_floor:.0}, and took {kept:.0}: {:+.1} %",
+            "{name} takes {comparable:.0} instructions where a bare program takes {kept_floor:.0}, and took {kept:.0}: {:+.1} %",
             (rise - 1.0) * 100.0
         ));
     }
@@ -68,16 +84,18 @@ pub(crate) fn judge_instructions(
 
 /// Tests the rules.
 pub(crate) fn check_the_rules() {
-    assert!(judge_system_calls(3.0, 3.0, 3.0).is_ok());
-    assert!(judge_system_calls(3.0, 3.0, 2.0).is_err());
-    assert!(judge_system_calls(6.0, 3.0, 6.0).is_err());
-    assert!(judge_allocations(2.0, 2.0).is_ok());
-    assert!(judge_allocations(3.0, 2.0).is_err());
-    assert!(judge_instructions((104.0, 90.0), (100.0, 90.0)).is_ok());
-    assert!(judge_instructions((106.0, 90.0), (100.0, 90.0)).is_err());
+    assert!(judge_system_calls("it", 3.0, 3.0, 3.0).is_ok());
+    assert!(judge_system_calls("it", 3.0, 3.0, 2.0).is_err());
+    assert!(judge_system_calls("it", 6.0, 3.0, 6.0).is_err());
+    assert!(judge_allocations("it", 2.0, 2.0).is_ok());
+    assert!(judge_allocations("it", 3.0, 2.0).is_err());
+    assert!(judge_above_raw("it", 5.0, 2.0, 3.0).is_ok());
+    assert!(judge_above_raw("it", 6.0, 2.0, 3.0).is_err());
+    assert!(judge_instructions("it", (104.0, 90.0), (100.0, 90.0)).is_ok());
+    assert!(judge_instructions("it", (106.0, 90.0), (100.0, 90.0)).is_err());
     // More expensive ciphers neither count nor hide anything.
-    assert!(judge_instructions((304.0, 290.0), (100.0, 90.0)).is_ok());
-    assert!(judge_instructions((306.0, 290.0), (100.0, 90.0)).is_err());
+    assert!(judge_instructions("it", (304.0, 290.0), (100.0, 90.0)).is_ok());
+    assert!(judge_instructions("it", (306.0, 290.0), (100.0, 90.0)).is_err());
 }
 
 impl fmt::Display for Cost {

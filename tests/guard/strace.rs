@@ -1,6 +1,6 @@
 //! Counts system calls with `strace`.
 //!
-//! Without `-f` it traces only the first thread of the program, which is the one that pings: monitors are not counted.
+//! Without `-f` it traces only the first thread of the program, which is the one that runs the operations: monitors are not counted.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,25 +9,25 @@ use std::fs;
 use mongotls_testbench::peers::PeerUnavailable;
 use mongotls_testbench::pki::PkiDir;
 
-use crate::pings::Side;
+use crate::operations::Subject;
 use crate::tool;
 
-const PINGS: u32 = 500;
+const OPERATIONS: u32 = 500;
 
-/// The system calls of a ping, by name.
+/// The system calls of an operation, by name.
 #[derive(Debug)]
 pub(crate) struct SystemCalls(BTreeMap<String, f64>);
 
 impl SystemCalls {
-    /// Those of twice as many pings, minus those of once as many: so earlier and later system calls do not count.
-    pub(crate) fn of_a_ping(side: Side, server: &str) -> Result<Self, PeerUnavailable> {
-        let once = trace(side, server, PINGS)?;
-        let mut calls = trace(side, server, 2 * PINGS)?;
+    /// Those of twice as many operations, minus those of once as many: so earlier and later system calls do not count.
+    pub(crate) fn of(subject: Subject, server: &str) -> Result<Self, PeerUnavailable> {
+        let once = trace(subject, server, OPERATIONS)?;
+        let mut calls = trace(subject, server, 2 * OPERATIONS)?;
         for (name, count) in once {
             *calls.entry(name).or_default() -= count;
         }
         for count in calls.values_mut() {
-            *count /= f64::from(PINGS);
+            *count /= f64::from(OPERATIONS);
         }
         Ok(Self(calls))
     }
@@ -47,11 +47,15 @@ impl fmt::Display for SystemCalls {
     }
 }
 
-fn trace(side: Side, server: &str, pings: u32) -> Result<BTreeMap<String, f64>, PeerUnavailable> {
+fn trace(
+    subject: Subject,
+    server: &str,
+    times: u32,
+) -> Result<BTreeMap<String, f64>, PeerUnavailable> {
     let dir = PkiDir::new();
     let log = dir.path().join("log");
     let log = log.to_str().unwrap();
-    tool::run("strace", &["-qq", "-o", log], (side, server, pings))?;
+    tool::run("strace", &["-qq", "-o", log], (subject, server, times))?;
     let log = fs::read_to_string(log).unwrap();
     let mut calls = BTreeMap::new();
     for name in log.lines().filter_map(|line| Some(line.split_once('(')?.0)) {

@@ -7,12 +7,12 @@ use std::process::{Command, Stdio};
 
 use mongotls_testbench::peers::PeerUnavailable;
 
-use crate::pings::Side;
+use crate::operations::Subject;
 
-/// The word before a side, a server and a number of pings.
-pub(crate) const WORD: &str = "ping";
+/// The word before a side, an operation, a server and a number of operations.
+pub(crate) const WORD: &str = "run";
 
-/// Runs pings of `side` under the tool, whose package has the same name.
+/// Runs operations under the tool, whose package has the same name.
 ///
 /// # Errors
 ///
@@ -20,12 +20,14 @@ pub(crate) const WORD: &str = "ping";
 pub(crate) fn run<A: AsRef<OsStr>>(
     tool: &str,
     arguments: &[A],
-    (side, server, pings): (Side, &str, u32),
+    (subject, server, times): (Subject, &str, u32),
 ) -> Result<(), PeerUnavailable> {
     let output = Command::new(tool)
         .args(arguments)
         .arg(env::current_exe().unwrap())
-        .args([WORD, side.word(), server, &pings.to_string()])
+        .arg(WORD)
+        .args(subject.words())
+        .args([server, &times.to_string()])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .output();
