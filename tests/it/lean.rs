@@ -63,3 +63,29 @@ fn an_insert_is_counted_in_either_form() {
         assert_eq!(reply, doc! { "n": n, "ok": 1.0 });
     }
 }
+
+#[test]
+fn updates_of_both_kinds_of_bulks_are_counted() {
+    let (_server, _dir, client) = client("");
+    let things = client.database("bench").collection::<Document>("things");
+    let (filter, update) = (doc! { "n": 1 }, doc! { "$set": { "n": 2 } });
+    let mut bulk = things.bulk();
+    let mut of_client = client.bulk();
+    for _ in 0..1500 {
+        bulk.update_one(&filter, &update);
+        of_client.update_one(things.namespace(), &filter, &update);
+    }
+    assert_eq!(bulk.run().unwrap().matched_count, 1500);
+    assert_eq!(of_client.run().unwrap().matched_count, 1500);
+}
+
+#[test]
+fn one_collection_has_one_document() {
+    let (_server, _dir, client) = client("");
+    let one = client.database("bench").collection::<Document>("one");
+    let found = one.find(doc! {}).run().unwrap();
+    assert!(!found.is_open());
+    let found: Vec<_> = found.map(Result::unwrap).collect();
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].to_vec().unwrap().len(), DOCUMENT_SIZE);
+}

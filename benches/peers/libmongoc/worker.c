@@ -9,7 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { WRITTEN = 100000, BATCH = 1000, WRITTEN_SIZE = 256, WARM_UP = 100 };
+enum { WRITTEN = 100000, BATCH = 1000, WRITTEN_SIZE = 256, SALE_TEXT = 183, WARM_UP = 100 };
 
 static const char *port, *ca_file;
 static mongoc_client_t *client;
@@ -112,6 +112,95 @@ static took_t write_all(void) {
     end(&took);
     mongoc_collection_destroy(collection);
     for (int id = 0; id < BATCH; id++) bson_destroy(documents[id]);
+    return took;
+}
+
+static mongoc_collection_t *collection_named(const char *name) {
+    return mongoc_client_get_collection(client, "bench", name);
+}
+
+static bson_t *sale(int64_t number) {
+    static char text[SALE_TEXT + 1];
+    memset(text, 'x', SALE_TEXT);
+    bson_t *made = bson_new();
+    BSON_APPEND_INT64(made, "number", number);
+    BSON_APPEND_DOUBLE(made, "price", 1234.5);
+    BSON_APPEND_BOOL(made, "active", true);
+    BSON_APPEND_UTF8(made, "text", text);
+    return made;
+}
+
+static took_t insert_one(int count) {
+    mongoc_collection_t *collection = collection_named("documents");
+    bson_error_t error;
+    took_t took = start();
+    for (int i = 0; i < count; i++) {
+        bson_t *document = sale(0);
+        if (!mongoc_collection_insert_one(collection, document, NULL, NULL, &error)) fail("insert_one", &error);
+        bson_destroy(document);
+    }
+    end(&took);
+    mongoc_collection_destroy(collection);
+    return took;
+}
+
+static took_t find_one(int count) {
+    mongoc_collection_t *collection = collection_named("one");
+    bson_t *options = BCON_NEW("limit", BCON_INT64(1), "singleBatch", BCON_BOOL(true));
+    took_t took = start();
+    for (int i = 0; i < count; i++) {
+        bson_t filter = BSON_INITIALIZER;
+        BSON_APPEND_INT32(&filter, "number", 0);
+        mongoc_cursor_t *cursor = mongoc_collection_find_with_opts(collection, &filter, options, NULL);
+        const bson_t *document;
+        if (!mongoc_cursor_next(cursor, &document)) fail("no document", NULL);
+        mongoc_cursor_destroy(cursor);
+        bson_destroy(&filter);
+    }
+    end(&took);
+    bson_destroy(options);
+    mongoc_collection_destroy(collection);
+    return took;
+}
+
+static took_t insert_many(void) {
+    mongoc_collection_t *collection = collection_named("documents");
+    bson_t **documents = calloc(WRITTEN, sizeof *documents);
+    bson_error_t error;
+    took_t took = start();
+    for (int i = 0; i < WRITTEN; i++) documents[i] = sale(i);
+    if (!mongoc_collection_insert_many(collection, (const bson_t **)documents, WRITTEN, NULL, NULL, &error))
+        fail("insert_many", &error);
+    end(&took);
+    for (int i = 0; i < WRITTEN; i++) bson_destroy(documents[i]);
+    free(documents);
+    mongoc_collection_destroy(collection);
+    return took;
+}
+
+static took_t bulk(void) {
+    mongoc_collection_t *collection = collection_named("documents");
+    bson_error_t error;
+    bson_t reply;
+    took_t took = start();
+    mongoc_bulk_operation_t *made = mongoc_collection_create_bulk_operation_with_opts(collection, NULL);
+    for (int i = 0; i < WRITTEN; i++) {
+        bson_t filter = BSON_INITIALIZER, update = BSON_INITIALIZER, set;
+        BSON_APPEND_INT64(&filter, "number", i);
+        BSON_APPEND_DOCUMENT_BEGIN(&update, "$set", &set);
+        BSON_APPEND_DOUBLE(&set, "price", 99.5);
+        BSON_APPEND_BOOL(&set, "active", false);
+        bson_append_document_end(&update, &set);
+        if (!mongoc_bulk_operation_update_one_with_opts(made, &filter, &update, NULL, &error))
+            fail("an update", &error);
+        bson_destroy(&filter);
+        bson_destroy(&update);
+    }
+    if (!mongoc_bulk_operation_execute(made, &reply, &error)) fail("a bulk write", &error);
+    end(&took);
+    bson_destroy(&reply);
+    mongoc_bulk_operation_destroy(made);
+    mongoc_collection_destroy(collection);
     return took;
 }
 
@@ -229,6 +318,14 @@ static void answer(char *line) {
         end(&took);
     } else if (!strcmp(words[0], "write")) {
         took = write_all();
+    } else if (!strcmp(words[0], "insert_one")) {
+        took = insert_one(number);
+    } else if (!strcmp(words[0], "find_one")) {
+        took = find_one(number);
+    } else if (!strcmp(words[0], "insert_many")) {
+        took = insert_many();
+    } else if (!strcmp(words[0], "bulk")) {
+        took = bulk();
     } else if (!strcmp(words[0], "idle")) {
         idle(number);
         return;

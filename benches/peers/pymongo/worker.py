@@ -9,11 +9,12 @@ from bson import encode
 from bson.codec_options import CodecOptions
 from bson.int64 import Int64
 from bson.raw_bson import RawBSONDocument
-from pymongo import MongoClient
+from pymongo import MongoClient, UpdateOne
 
 WRITTEN = 100_000
 BATCH = 1000
 WRITTEN_SIZE = 256
+SALE_TEXT = 183
 WARM_UP = 100
 SHORT_IDLE = "&maxIdleTimeMS=1"
 LONG_IDLE = 0.015
@@ -41,6 +42,10 @@ def to_write():
 
     text = "x" * (WRITTEN_SIZE - len(encode(document(0, ""))))
     return [RawBSONDocument(encode(document(number, text))) for number in range(BATCH)]
+
+
+def sale(number):
+    return {"number": Int64(number), "price": 1234.5, "active": True, "text": "x" * SALE_TEXT}
 
 
 def resident():
@@ -125,7 +130,7 @@ class Worker:
         return [*numbers, all_times[len(all_times) * 99 // 100]]
 
     def read(self, shape):
-        if shape == "struct":
+        if shape in ("struct", "borrowed"):
             raise No("Python has no serde")
         options = CodecOptions(document_class=RawBSONDocument) if shape == "raw" else CodecOptions()
         documents = self.client.bench.get_collection("documents", codec_options=options)
@@ -146,6 +151,38 @@ class Worker:
         def work():
             for _ in range(WRITTEN // BATCH):
                 documents.insert_many(batch)
+
+        return took(work)
+
+    def insert_one(self, count):
+        documents = self.client.bench.documents
+
+        def work():
+            for _ in range(int(count)):
+                documents.insert_one(sale(0))
+
+        return took(work)
+
+    def find_one(self, count):
+        one = self.client.bench.one
+
+        def work():
+            for _ in range(int(count)):
+                assert one.find_one({"number": 0})
+
+        return took(work)
+
+    def insert_many(self):
+        sales = [sale(number) for number in range(WRITTEN)]
+        return took(lambda: self.client.bench.documents.insert_many(sales))
+
+    def bulk(self):
+        def update(number):
+            return UpdateOne({"number": Int64(number)}, {"$set": {"price": 99.5, "active": False}})
+
+        def work():
+            result = self.client.bench.documents.bulk_write([update(number) for number in range(WRITTEN)])
+            assert result.matched_count == WRITTEN, result
 
         return took(work)
 

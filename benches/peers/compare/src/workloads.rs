@@ -181,10 +181,19 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         workload: "cursor",
         anew: true,
-        title: "a document of a cursor, serde struct",
+        title: "a document of a cursor, borrowed struct",
+        ask: "read borrowed",
+        operations: PER_DOCUMENT,
+        figures: &[cpu("2.6")],
+        ..PINNED
+    },
+    Case {
+        workload: "cursor",
+        anew: true,
+        title: "a document of a cursor, owned struct",
         ask: "read struct",
         operations: PER_DOCUMENT,
-        figures: &[cpu("2.5")],
+        figures: &[cpu("2.8")],
         ..PINNED
     },
     Case {
@@ -203,6 +212,42 @@ pub(crate) const CASES: &[Case] = &[
         ask: "write",
         operations: PER_DOCUMENT,
         figures: &[cpu("1.5")],
+        ..PINNED
+    },
+    Case {
+        workload: "insert_one",
+        title: "insert_one of a struct",
+        ask: "insert_one 2000",
+        operations: 2000.0,
+        figures: &[cpu("")],
+        anew: true,
+        ..PINNED
+    },
+    Case {
+        workload: "find_one",
+        title: "find_one into a struct",
+        ask: "find_one 2000",
+        operations: 2000.0,
+        figures: &[cpu("")],
+        anew: true,
+        ..PINNED
+    },
+    Case {
+        workload: "insert_many",
+        title: "a struct of insert_many",
+        ask: "insert_many",
+        operations: PER_DOCUMENT,
+        figures: &[cpu("3.0")],
+        anew: true,
+        ..PINNED
+    },
+    Case {
+        workload: "bulk",
+        title: "an update of a bulk",
+        ask: "bulk",
+        operations: PER_DOCUMENT,
+        figures: &[cpu("½ official")],
+        anew: true,
         ..PINNED
     },
     Case {

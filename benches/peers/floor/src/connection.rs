@@ -3,19 +3,19 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use bson::{RawDocumentBuf, rawdoc};
+use bson::rawdoc;
 use kit::documents::{BATCH, WRITTEN};
 use openssl::ssl::{Ssl, SslContext, SslStream};
 
-use crate::messages::{GET_MORE_ID, REPLY_ID, find, get_more, insert, message};
+use crate::messages::{GET_MORE_ID, REPLY_ID, find, get_more, message};
 
 /// A TLS connection, and the buffer for replies.
 pub(crate) struct Connection {
     stream: SslStream<TcpStream>,
     ping: Vec<u8>,
     reply: Vec<u8>,
-    /// Made at the first insert, and sent repeatedly.
-    insert: Vec<u8>,
+    /// Made at the first write, and sent repeatedly.
+    prepared: Vec<u8>,
 }
 
 impl Connection {
@@ -30,7 +30,7 @@ impl Connection {
             stream: ssl.connect(socket).expect("a handshake"),
             ping: message(&rawdoc! { "ping": 1, "$db": "admin" }),
             reply: Vec::new(),
-            insert: Vec::new(),
+            prepared: Vec::new(),
         };
         connection.exchange(&message(&rawdoc! { "hello": 1, "$db": "admin" }));
         connection
@@ -57,11 +57,12 @@ impl Connection {
         }
     }
 
-    pub(crate) fn write(&mut self, documents: &[RawDocumentBuf]) {
-        if self.insert.is_empty() {
-            self.insert = insert(documents);
+    /// Sends one message, which is made at the first call.
+    pub(crate) fn write(&mut self, message: impl FnOnce() -> Vec<u8>) {
+        if self.prepared.is_empty() {
+            self.prepared = message();
         }
-        exchange(&mut self.stream, &self.insert, &mut self.reply);
+        exchange(&mut self.stream, &self.prepared, &mut self.reply);
     }
 
     fn exchange(&mut self, message: &[u8]) {

@@ -12,12 +12,14 @@ use std::process::ExitCode;
 use std::sync::{Arc, Condvar, Mutex};
 
 use bson::RawDocumentBuf;
+use kit::documents::{BATCH, Sale};
 use kit::worker::{Peer, Pinger, Shape, Target, run};
 use openssl::ssl::{SslContext, SslMethod, SslVerifyMode};
 use openssl::x509::X509;
 use openssl::x509::store::X509StoreBuilder;
 
 use self::connection::Connection;
+use self::messages::{find_one, insert, update};
 
 fn main() -> ExitCode {
     run::<Floor>()
@@ -76,12 +78,36 @@ impl Peer for Floor {
     fn read(client: &mut Client, shape: Shape) -> Result<usize, &'static str> {
         match shape {
             // The floor does not convert the bytes: there is one floor for all shapes.
-            Shape::Raw | Shape::Struct | Shape::Document => Ok(client.connection.read_all()),
+            Shape::Raw | Shape::Struct | Shape::Borrowed | Shape::Document => {
+                Ok(client.connection.read_all())
+            }
         }
     }
 
     fn write(client: &mut Client, documents: &[RawDocumentBuf]) {
-        client.connection.write(documents);
+        client.connection.write(|| insert(documents));
+    }
+
+    fn insert_one(client: &mut Client, sale: &Sale) {
+        client.connection.write(|| insert(&[sale.stored()]));
+    }
+
+    fn find_one(client: &mut Client) {
+        client.connection.write(find_one);
+    }
+
+    fn insert_many(client: &mut Client, sales: &[Sale]) -> usize {
+        let batches = sales.chunks(BATCH);
+        for batch in batches.clone() {
+            let documents = || batch.iter().map(Sale::stored).collect::<Vec<_>>();
+            client.connection.write(|| insert(&documents()));
+        }
+        batches.map(<[Sale]>::len).sum()
+    }
+
+    fn bulk(client: &mut Client, count: usize) -> usize {
+        (0..count / BATCH).for_each(|_| client.connection.write(update));
+        count / BATCH * BATCH
     }
 
     fn idle(&self, count: usize) -> Box<dyn Any> {

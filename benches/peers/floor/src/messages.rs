@@ -2,7 +2,7 @@
 
 use bson::raw::RawDocument;
 use bson::{RawDocumentBuf, rawdoc};
-use kit::documents::BATCH;
+use kit::documents::{self, BATCH};
 
 /// An OP_MSG with one body.
 pub(crate) fn message(body: &RawDocument) -> Vec<u8> {
@@ -23,15 +23,33 @@ pub(crate) fn get_more() -> Vec<u8> {
     )
 }
 
+pub(crate) fn find_one() -> Vec<u8> {
+    message(&rawdoc! { "find": "one", "filter": { "number": 0 }, "limit": 1, "$db": "bench" })
+}
+
 /// An insert whose documents are in a separate section.
 pub(crate) fn insert(documents: &[RawDocumentBuf]) -> Vec<u8> {
     let body = rawdoc! { "insert": "documents", "$db": "bench" };
+    with_sequence(&body, b"documents\0", documents)
+}
+
+/// The updates of one batch.
+pub(crate) fn update() -> Vec<u8> {
+    let body = rawdoc! { "update": "documents", "$db": "bench" };
+    let to_raw = |document| RawDocumentBuf::try_from(&document).expect("a document");
+    let updates = (0..BATCH).map(|number| {
+        let (filter, update) = (documents::filter(number), documents::update());
+        rawdoc! { "q": to_raw(filter), "u": to_raw(update) }
+    });
+    with_sequence(&body, b"updates\0", &updates.collect::<Vec<_>>())
+}
+
+fn with_sequence(body: &RawDocument, key: &[u8], documents: &[RawDocumentBuf]) -> Vec<u8> {
     let documents: Vec<u8> = documents
         .iter()
         .flat_map(|one| one.as_bytes())
         .copied()
         .collect();
-    let key = b"documents\0";
     let size = (4 + key.len() + documents.len()) as u32;
     let content: [&[u8]; 6] = [
         &[0],

@@ -13,8 +13,12 @@
 //!   count, including the client's search for a connection and the new connection.
 //! - `threads T C N`: T threads send N pings each on C connections of one client, made and used before. A third number
 //!   is the 99th percentile of the duration of a ping, in nanoseconds.
-//! - `read SHAPE`: reads all documents through a cursor, `raw`, into a `struct` or into a `document` that owns them.
+//! - `read SHAPE`: reads all documents through a cursor, `raw`, into a `struct`, into a struct with texts `borrowed` from
+//!   the reply, or into a `document` that owns them.
 //! - `write`: writes all documents. Making them does not count.
+//! - `insert_one N`, `find_one N`: N times `insert_one` of a struct, and `find_one` into a struct, one after another.
+//! - `insert_many`: `insert_many` of all structs. Making them does not count.
+//! - `bulk`: one bulk write with as many updates. Their filters and updates are made for it, and count.
 //! - `idle N`: the memory of each of N idle connections of a pool, in bytes. The only number.
 //! - `build PORT [CA]`: makes a client of a server that does not exist, with a CA file or with the system's trust
 //!   anchors, and counts only that.
@@ -32,7 +36,7 @@ use std::time::{Duration, Instant};
 use bson::RawDocumentBuf;
 
 use crate::clock::{Took, nanoseconds_since, took, uncounted};
-use crate::documents::{self, BATCH, WRITTEN};
+use crate::documents::{self, BATCH, Sale, WRITTEN};
 use crate::memory;
 
 /// The address of the server, and the trust anchors.
@@ -63,6 +67,8 @@ pub enum Shape {
     Raw,
     /// [`documents::Item`].
     Struct,
+    /// [`documents::BorrowedItem`].
+    Borrowed,
     /// The document type of the peer that owns its content.
     Document,
 }
@@ -101,6 +107,18 @@ pub trait Peer: Sized {
 
     /// Writes these documents with one message.
     fn write(client: &mut Self::Client, documents: &[RawDocumentBuf]);
+
+    /// Inserts a struct with `insert_one`.
+    fn insert_one(client: &mut Self::Client, sale: &Sale);
+
+    /// Finds a document with `find_one`, as a struct.
+    fn find_one(client: &mut Self::Client);
+
+    /// Inserts structs with `insert_many`; returns their number.
+    fn insert_many(client: &mut Self::Client, sales: &[Sale]) -> usize;
+
+    /// Sends this number of updates with one bulk write; returns the number of those that the server has made.
+    fn bulk(client: &mut Self::Client, count: usize) -> usize;
 
     /// Holds this number of idle connections until it is dropped; making them may take a while.
     fn idle(&self, count: usize) -> Box<dyn Any>;
@@ -195,6 +213,7 @@ impl<P: Peer> Worker<P> {
                 let shape = match word(1) {
                     "raw" => Shape::Raw,
                     "struct" => Shape::Struct,
+                    "borrowed" => Shape::Borrowed,
                     _ => Shape::Document,
                 };
                 let client = self.client()?;
@@ -207,6 +226,28 @@ impl<P: Peer> Worker<P> {
                 let batch = documents::to_write();
                 let client = self.client()?;
                 took(|| (0..WRITTEN / BATCH).for_each(|_| P::write(client, &batch)))
+            }
+            "insert_one" => {
+                let (client, sale) = (self.client()?, Sale::new(0));
+                took(|| (0..number(1)).for_each(|_| P::insert_one(client, &sale)))
+            }
+            "find_one" => {
+                let client = self.client()?;
+                took(|| (0..number(1)).for_each(|_| P::find_one(client)))
+            }
+            "insert_many" => {
+                let (client, sales) = (self.client()?, Sale::all());
+                let mut inserted = 0;
+                let took = took(|| inserted = P::insert_many(client, &sales));
+                assert_eq!(inserted, WRITTEN, "all are inserted");
+                took
+            }
+            "bulk" => {
+                let client = self.client()?;
+                let mut updated = 0;
+                let took = took(|| updated = P::bulk(client, WRITTEN));
+                assert_eq!(updated, WRITTEN, "all are updated");
+                took
             }
             "idle" => return Ok(vec![idle(peer, number(1))]),
             "build" => {

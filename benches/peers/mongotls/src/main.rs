@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
-use kit::documents::{BATCH, Item};
+use kit::documents::{BATCH, BorrowedItem, Item, Sale, filter, update};
 use kit::worker::{Peer, Pinger, Shape, Target, run, threads_now};
-use mongotls::bson::{Document, RawDocumentBuf, rawdoc};
-use mongotls::{Client, Command, Cursor};
+use mongotls::bson::{Document, RawDocumentBuf, doc, rawdoc};
+use mongotls::{Client, Collection, Command, Cursor};
 
 fn main() -> ExitCode {
     run::<Mongotls>()
@@ -22,6 +22,8 @@ struct Mongotls(Target);
 struct Handle {
     admin: mongotls::Database,
     bench: mongotls::Database,
+    sales: Collection<Sale>,
+    one: Collection<Item>,
     ping: RawDocumentBuf,
 }
 
@@ -34,9 +36,12 @@ impl Peer for Mongotls {
 
     fn open(&self, options: &str) -> Handle {
         let client = Client::connect(&self.0.uri(options)).expect("a client");
+        let bench = client.database("bench");
         Handle {
             admin: client.database("admin"),
-            bench: client.database("bench"),
+            sales: bench.collection("documents"),
+            one: bench.collection("one"),
+            bench,
             ping: rawdoc! { "ping": 1 },
         }
     }
@@ -72,6 +77,15 @@ impl Peer for Mongotls {
                 count
             }
             Shape::Struct => count(find::<Item>(client)),
+            Shape::Borrowed => {
+                let mut cursor: Cursor = find(client);
+                let mut count = 0;
+                while let Some(item) = cursor.next_as::<BorrowedItem<'_>>().expect("a document") {
+                    black_box(item);
+                    count += 1;
+                }
+                count
+            }
             Shape::Document => count(find::<Document>(client)),
         })
     }
@@ -81,6 +95,28 @@ impl Peer for Mongotls {
             Command::from(rawdoc! { "insert": "documents" }).documents("documents", documents);
         let reply = client.bench.run_raw_command(insert);
         black_box(reply.expect("a reply"));
+    }
+
+    fn insert_one(client: &mut Handle, sale: &Sale) {
+        black_box(client.sales.insert_one(sale).run().expect("a reply"));
+    }
+
+    fn find_one(client: &mut Handle) {
+        let found = client.one.find_one(doc! { "number": 0 }).run();
+        black_box(found.expect("a reply").expect("a document"));
+    }
+
+    fn insert_many(client: &mut Handle, sales: &[Sale]) -> usize {
+        let inserted = client.sales.insert_many(sales).run();
+        inserted.expect("a reply").inserted_ids.len()
+    }
+
+    fn bulk(client: &mut Handle, count: usize) -> usize {
+        let mut bulk = client.sales.bulk().flush_at(1 << 20);
+        for number in 0..count {
+            bulk.update_one(filter(number), update());
+        }
+        bulk.run().expect("a reply").matched_count as usize
     }
 
     fn idle(&self, count: usize) -> Box<dyn Any> {
@@ -95,10 +131,9 @@ impl Peer for Mongotls {
 }
 
 fn find<T>(client: &Handle) -> Cursor<T> {
-    let size = BATCH as i32;
-    let find = rawdoc! { "find": "documents", "batchSize": size };
-    let cursor = client.bench.run_cursor_command(find).expect("a cursor");
-    cursor.batch_size(size.unsigned_abs())
+    let documents: Collection<T> = client.bench.collection("documents");
+    let found = documents.find(doc! {}).batch_size(BATCH as u32).run();
+    found.expect("a cursor")
 }
 
 fn count<T>(documents: impl Iterator<Item = mongotls::Result<T>>) -> usize {

@@ -4,9 +4,10 @@ use std::any::Any;
 use std::hint::black_box;
 use std::process::ExitCode;
 
-use kit::documents::{BATCH, Item};
+use kit::documents::{BATCH, BorrowedItem, Item, Sale, filter, update};
 use kit::worker::{Peer, Pinger, Shape, Target, run};
 use mongodb::bson::{Document, RawDocumentBuf, doc};
+use mongodb::options::{UpdateOneModel, WriteModel};
 use mongodb::sync::{Client, Collection, Cursor, Database};
 
 /// The program.
@@ -19,8 +20,11 @@ struct Official(Target);
 /// A client's databases.
 #[derive(Clone)]
 struct Handle {
+    client: Client,
     admin: Database,
     bench: Database,
+    sales: Collection<Sale>,
+    one: Collection<Item>,
 }
 
 impl Peer for Official {
@@ -32,9 +36,13 @@ impl Peer for Official {
 
     fn open(&self, options: &str) -> Handle {
         let client = Client::with_uri_str(self.0.uri(options)).expect("a client");
+        let bench = client.database("bench");
         Handle {
             admin: client.database("admin"),
-            bench: client.database("bench"),
+            sales: bench.collection("documents"),
+            one: bench.collection("one"),
+            bench,
+            client,
         }
     }
 
@@ -62,6 +70,15 @@ impl Peer for Official {
                 count
             }
             Shape::Struct => count(find::<Item>(client)),
+            Shape::Borrowed => {
+                let mut cursor = find::<BorrowedItem<'_>>(client);
+                let mut count = 0;
+                while cursor.advance().expect("a document") {
+                    black_box(cursor.deserialize_current().expect("a document"));
+                    count += 1;
+                }
+                count
+            }
             Shape::Document => count(find::<Document>(client)),
         })
     }
@@ -74,6 +91,33 @@ impl Peer for Official {
             .insert_many(documents)
             .run();
         black_box(inserted.expect("a reply"));
+    }
+
+    fn insert_one(client: &mut Handle, sale: &Sale) {
+        black_box(client.sales.insert_one(sale).run().expect("a reply"));
+    }
+
+    fn find_one(client: &mut Handle) {
+        let found = client.one.find_one(doc! { "number": 0 }).run();
+        black_box(found.expect("a reply").expect("a document"));
+    }
+
+    fn insert_many(client: &mut Handle, sales: &[Sale]) -> usize {
+        let inserted = client.sales.insert_many(sales).run();
+        inserted.expect("a reply").inserted_ids.len()
+    }
+
+    fn bulk(client: &mut Handle, count: usize) -> usize {
+        let namespace = client.sales.namespace();
+        let models = (0..count).map(|number| {
+            let model = UpdateOneModel::builder()
+                .namespace(namespace.clone())
+                .filter(filter(number))
+                .update(update());
+            WriteModel::UpdateOne(model.build())
+        });
+        let written = client.client.bulk_write(models).run();
+        written.expect("a reply").matched_count as usize
     }
 
     fn idle(&self, count: usize) -> Box<dyn Any> {

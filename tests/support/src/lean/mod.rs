@@ -4,12 +4,14 @@
 //! A request is read with one system call and answered with one, up to the sizes in `gathering.rs`; each connection has
 //! a thread. It supports only TLS 1.3, with session tickets.
 //!
-//! Its answers depend only on the name of the command:
+//! Its answers depend only on the name of the command, and of the collection of a `find`:
 //! - `hello` and its old spellings: a standalone server, without sessions, and without a topology version, so that
 //!   monitors poll. A client behind a load balancer gets a `serviceId`.
 //! - `find`, `aggregate`, `getMore`: [`DOCUMENTS`] documents of [`DOCUMENT_SIZE`] bytes, [`BATCH`] in a batch. The id
 //!   of the cursor is the number of remaining batches, so that any connection can continue it.
-//! - `insert`: the number of documents. It stores none.
+//! - `find` of the collection `one`: one such document.
+//! - `insert`, `update`: the number of documents or updates. It stores none, and each update matches one document.
+//! - `bulkWrite`: the number of operations, as if each were an update that matches one document. It has no result of each.
 //! - anything else: `ok`.
 
 mod gathering;

@@ -19,6 +19,9 @@ pub const DOCUMENT_SIZE: usize = 1024;
 pub(super) struct Replies {
     ok: Vec<u8>,
     inserted: Vec<u8>,
+    updated: Vec<u8>,
+    bulk_written: Vec<u8>,
+    one: Vec<u8>,
     first_batch: Vec<u8>,
     next_batch: Vec<u8>,
     hello: Vec<u8>,
@@ -41,6 +44,12 @@ impl Replies {
         Self {
             ok: message(&doc! { "ok": 1.0 }),
             inserted: message(&doc! { "n": 0, "ok": 1.0 }),
+            updated: message(&doc! { "n": 0, "nModified": 0, "ok": 1.0 }),
+            bulk_written: message(&bulk_written()),
+            one: message(&doc! {
+                "cursor": { "id": 0_i64, "ns": "bench.one", "firstBatch": [document()] },
+                "ok": 1.0,
+            }),
             first_batch: cursor("firstBatch"),
             next_batch: cursor("nextBatch"),
             hello: message(&hello()),
@@ -84,6 +93,7 @@ impl Answerer {
             return None;
         } else {
             match name(request) {
+                b"find" if request.get(SUBJECT..SUBJECT + ONE.len()) == Some(ONE) => &all.one,
                 b"find" | b"aggregate" => {
                     let left = DOCUMENTS.div_ceil(BATCH) as i64 - 1;
                     return Some(batch(
@@ -98,6 +108,8 @@ impl Answerer {
                     return Some(batch(&mut self.next_batch, &all.next_batch, request, left));
                 }
                 b"insert" => &all.inserted,
+                b"update" => &all.updated,
+                b"bulkWrite" => &all.bulk_written,
                 b"hello" | b"ismaster" | b"isMaster" if is_of_service(request) => {
                     &all.hello_of_service
                 }
@@ -107,8 +119,18 @@ impl Answerer {
         };
         self.small.clear();
         self.small.extend_from_slice(small);
-        if std::ptr::eq(small, &all.inserted) {
-            put(&mut self.small, COUNT, &inserted(request).to_le_bytes());
+        if [&all.inserted, &all.updated]
+            .map(|one| std::ptr::eq(small, one))
+            .contains(&true)
+        {
+            put(&mut self.small, COUNT, &writes(request).to_le_bytes());
+        }
+        if std::ptr::eq(small, &all.bulk_written) {
+            put(
+                &mut self.small,
+                COUNT_OF_BULK,
+                &writes(request).to_le_bytes(),
+            );
         }
         respond(&mut self.small, request);
         Some(&self.small)
@@ -146,26 +168,29 @@ fn is_of_service(request: &[u8]) -> bool {
     request.windows(key.len()).any(|bytes| bytes == key)
 }
 
-/// The number of documents in an insert: in a separate section, or in its body.
-fn inserted(request: &[u8]) -> i32 {
+/// The number of writes in a command: in a separate section, or in its body.
+fn writes(request: &[u8]) -> i32 {
     let body = request.get(BODY..).unwrap_or_default();
-    let (body, sequence) = body.split_at(length_at(request, BODY).min(body.len()));
+    let (body, mut sections) = body.split_at(length_at(request, BODY).min(body.len()));
     let mut count = 0;
-    if let [1, section @ ..] = sequence {
-        let mut at = 4
-            + section
-                .iter()
-                .skip(4)
-                .take_while(|byte| **byte != 0)
-                .count()
-            + 1;
-        while at < section.len() {
-            at += length_at(section, at).max(5);
-            count += 1;
+    while let [1, rest @ ..] = sections {
+        let (section, others) = rest.split_at(length_at(rest, 0).max(4).min(rest.len()));
+        let key = section.get(4..).unwrap_or_default();
+        let key = key.split(|byte| *byte == 0).next().unwrap_or_default();
+        // The other section of a `bulkWrite` has its namespaces.
+        if key != b"nsInfo" {
+            let mut at = 4 + key.len() + 1;
+            while at < section.len() {
+                at += length_at(section, at).max(5);
+                count += 1;
+            }
         }
-    } else if let Ok(body) = RawDocument::from_bytes(body) {
-        let documents = body.get_array("documents");
-        count = documents.map_or(0, |documents| documents.into_iter().count());
+        sections = others;
+    }
+    if let (0, Ok(body)) = (count, RawDocument::from_bytes(body)) {
+        let writes = ["documents", "updates", "ops"].into_iter();
+        let writes = writes.filter_map(|key| body.get_array(key).ok());
+        count = writes.map(|writes| writes.into_iter().count()).sum();
     }
     i32::try_from(count).unwrap_or(i32::MAX)
 }
@@ -209,8 +234,22 @@ fn hello() -> Document {
         "maxWriteBatchSize": 100_000,
         "localTime": DateTime::now(),
         "minWireVersion": 0,
-        "maxWireVersion": 21,
+        "maxWireVersion": 25,
         "readOnly": false,
+        "ok": 1.0,
+    }
+}
+
+/// The reply to a bulk write. Without errors, and without results of each write, its cursor is empty.
+fn bulk_written() -> Document {
+    doc! {
+        "nMatched": 0,
+        "nErrors": 0,
+        "nInserted": 0,
+        "nUpserted": 0,
+        "nModified": 0,
+        "nDeleted": 0,
+        "cursor": { "id": 0_i64, "firstBatch": [], "ns": "admin.$cmd.bulkWrite" },
         "ok": 1.0,
     }
 }
@@ -241,8 +280,17 @@ const MORE_TO_COME: i32 = wire::MORE_TO_COME as i32;
 /// The position of the body in an OP_MSG: after the header, the flags and the kind of the section.
 const BODY: usize = 16 + 4 + 1;
 
-/// The position of the number of documents in the reply to an insert: after the length, and `n` with its type.
+/// The position of the number of writes in the reply to an insert: after the length, and `n` with its type.
 const COUNT: usize = BODY + 4 + 1 + "n\0".len();
+
+/// The position of the number of matched documents in the reply to a bulk write, where it is the first field.
+const COUNT_OF_BULK: usize = BODY + 4 + 1 + "nMatched\0".len();
+
+/// The position of the collection in a `find`: after the length, the name with its type, and the length of the text.
+const SUBJECT: usize = BODY + 4 + 1 + "find\0".len() + 4;
+
+/// The collection with one document.
+const ONE: &[u8] = b"one\0";
 
 /// The position of the id in a reply with a batch: `cursor` is its first field, and `id` the first of that.
 const CURSOR_ID: usize = BODY + 4 + 1 + "cursor\0".len() + 4 + 1 + "id\0".len();
