@@ -14,7 +14,7 @@ export MONGOTLS_REQUIRE_PEERS ?= 1
 LOCKED := --locked
 endif
 
-.PHONY: help features setup demo test spec-mutants beside guard check lint doc certs bench bench-compression bench-crl bench-handshakes bench-pool bench-scale bench-topology bench-weight differential soak fuzz model storm valgrind audit public-api msrv openssl-1.1.1 release-check referee static ferretdb secantus clean
+.PHONY: help features setup demo test spec-mutants beside guard check lint doc certs bench bench-compression bench-crl bench-handshakes bench-memory bench-pool bench-scale bench-topology bench-weight differential soak fuzz model storm valgrind audit public-api msrv openssl-1.1.1 release-check referee static ferretdb secantus clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
@@ -36,7 +36,7 @@ test: setup ## Run all tests; installs SecantusDB the first time, and builds Fer
 spec-mutants: setup ## Change expected values of the unified test format one at a time; list what no case notices
 	cargo test $(LOCKED) --features $(FEATURES) --test spec -- --mutants$(if $(SAMPLE),=$(SAMPLE))
 
-guard: setup ## Fail if a ping costs more than before: system calls, allocations, instructions
+guard: setup ## Fail if a ping, insert_one or find_one costs more than before: system calls, allocations, instructions
 	cargo test $(LOCKED) --release --test guard
 
 check: lint doc certs test guard ## Run the checks of CI
@@ -57,7 +57,7 @@ certs: setup ## Check that vendor-certs/ matches its README
 
 # BENCH selects workloads and peers, and sets the rounds: make bench BENCH='ping cursor floor mongotls 5'.
 # make bench BENCH=help lists them.
-bench: ## Compare mongotls with a bare program on OpenSSL and with other drivers (6 minutes)
+bench: ## Compare mongotls with a bare program on OpenSSL and with other drivers (8 minutes)
 	@sh tests/setup.sh bench
 	@LOCKED='$(LOCKED)' benches/peers/bench.sh $(BENCH)
 
@@ -76,6 +76,10 @@ bench-topology: setup ## Measure a client of 1, 10 and 200 servers at rest (3 mi
 
 bench-scale: setup ## Measure 1 to 1000 connections and 1 to 256 threads (5 minutes)
 	cargo bench $(LOCKED) --bench scale
+
+# PART divides the numbers of documents: make bench-memory PART=100.
+bench-memory: setup ## Measure the peak memory of ten million inserts and a million updates (2 minutes)
+	cargo bench $(LOCKED) --bench memory$(if $(PART), -- $(PART))
 
 soak: setup ## Reload every TLS file, then kill the server every second, under load (3 minutes)
 	cargo test $(LOCKED) --release --test soak

@@ -4,6 +4,7 @@ mod administration;
 mod bulk;
 mod examples;
 mod explaining;
+mod memory;
 mod parity;
 mod readme;
 mod reads;
