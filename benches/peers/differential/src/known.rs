@@ -45,6 +45,7 @@ pub(crate) fn frequent() -> impl Iterator<Item = &'static str> {
 
 /// The known differences that only many seeds contain.
 const RARE: &[&str] = &[
+    "a rejected command after rejected writes of a bulk",
     "an error in ordered writes without acknowledgment",
     "the options of unordered writes without acknowledgment",
 ];
@@ -371,6 +372,21 @@ const EXCUSES: &[Excuse] = &[
             operation == "bulkWrite"
                 && ours.result == doc! { "result": { "acknowledged": false } }
                 && ours.commands.len() > theirs.commands.len()
+        },
+    },
+    Excuse {
+        name: "a rejected command after rejected writes of a bulk",
+        peer: Peer::PyMongo,
+        why: "PyMongo returns only the error of the last command. The error of mongotls also has the writes that were \
+            rejected before it.",
+        is_harmless: true,
+        matches: |operation, ours, theirs| {
+            let writes = |step: &Step| step.result.get_array("writes").map(Vec::len).unwrap_or(0);
+            operation == "bulkWrite"
+                && writes(ours) > 0
+                && failed(&theirs.result)
+                && writes(theirs) == 0
+                && ours.commands.len() == theirs.commands.len()
         },
     },
     Excuse {

@@ -50,12 +50,8 @@ impl Stage {
             // It does not know retryable writes.
             Store::FerretDb => Topology::Single,
         };
-        let version = match store {
-            Store::Secantus => Version::V8_2,
-            Store::FerretDb => Version::V4_2,
-        };
         Ok(Self {
-            servers: Deployment::start(topology, version, &backend),
+            servers: Deployment::start(topology, Version::V8_2, &backend),
             backend,
             _store: process,
         })
