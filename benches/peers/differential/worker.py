@@ -338,7 +338,7 @@ def perform(client, name, arguments):
         return None
     if name == "listCollections":
         listed = list(database.list_collections(**a.rest))
-        return [{"name": one["name"], "type": one["type"]} for one in listed]
+        return [{"name": one["name"], "type": one.get("type")} for one in listed]
     if name == "listCollectionNames":
         return database.list_collection_names(**a.rest)
     if name == "listDatabases":
