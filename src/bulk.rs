@@ -6,11 +6,12 @@ use std::borrow::Borrow;
 use std::cell::RefCell;
 use std::fmt;
 use std::marker::PhantomData;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bson::raw::RawDocument;
 use bson::{Bson, Document, RawBsonRef, RawDocumentBuf, cstr};
 
+use crate::cancel::Canceller;
 use crate::client::Client;
 use crate::client_session::{Free, IntoScope, Scope, ScopedClient, session_of};
 use crate::collection::{
@@ -25,8 +26,8 @@ use crate::error::{Error, Result};
 use crate::event::OperationId;
 use crate::op::run_command::Opened;
 use crate::op::{
-    CursorFields, CursorReply, CursorTiming, Operation, OperationKind, OperationSession,
-    QueuedWrite, Rules, WriteQueue, execute, transformed_write,
+    CursorFields, CursorReply, CursorTiming, HasDeployment, Operation, OperationKind,
+    OperationSession, QueuedWrite, Rules, WriteQueue, execute, is_limited, transformed_write,
 };
 use crate::options::{WriteConcern, collection_name_problem, database_name_problem};
 use crate::results::{
@@ -394,6 +395,19 @@ impl<S: Scope, R: ClientBulkResult> ClientBulk<S, R> {
         self
     }
 
+    /// Sets an instant after which nothing is sent for the bulk. It works like `timeoutMS`, and the earlier limit counts. See
+    /// [`Client::until`].
+    pub fn deadline(mut self, deadline: Instant) -> Self {
+        self.client = self.client.until(deadline);
+        self
+    }
+
+    /// Ends the bulk when `canceller` is used on another thread. See [`Client::cancelled_by`].
+    pub fn cancelled_by(mut self, canceller: &Canceller) -> Self {
+        self.client = self.client.cancelled_by(canceller);
+        self
+    }
+
     /// Sets the size in bytes at which the models so far are sent, when the next one is added. Default: no model is sent
     /// before [`run`](Self::run). So a bulk of any number of models needs the memory of one batch. The error of a batch is
     /// returned by `run`, and models that are added after it are not encoded. `timeoutMS` limits each sending.
@@ -443,9 +457,12 @@ impl<S: Scope, R: ClientBulkResult> ClientBulk<S, R> {
             return Err(Error::invalid_argument("a bulk write needs a model"));
         }
         self.send();
-        let timeout = self.timeout_ms();
+        let is_limited = {
+            let deployment = self.client.deployment();
+            is_limited(self.timeout_ms(), deployment.options, deployment.bounds)
+        };
         let result = self.progress.finish(R::partial).map(R::from_verbose);
-        transformed_write(result, timeout)
+        transformed_write(result, is_limited)
     }
 
     /// Sends all models so far, unless the bulk is over.
@@ -471,7 +488,10 @@ impl<S: Scope, R: ClientBulkResult> ClientBulk<S, R> {
             checks_sizes: !is_acknowledged,
         });
         let command = self.command()?;
-        let (limit, max_time, cursor_timeout) = CursorTiming::default().begin(self.timeout_ms())?;
+        let (limit, max_time, cursor_timeout) = {
+            let bounds = self.client.deployment().bounds;
+            CursorTiming::default().begin(self.timeout_ms(), bounds)?
+        };
         while self.queue.get_mut().next().is_some() {
             let (session, kind) = match is_acknowledged {
                 true => (

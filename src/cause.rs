@@ -39,7 +39,7 @@ pub enum Category {
     Network,
     /// The connection is fine and what answers on it is not, or refuses.
     Server,
-    /// The server rejected a command of the program, or one of its writes.
+    /// The server rejected a command of the program, or one of its writes; or the program cancelled it.
     Operation,
 }
 
@@ -179,6 +179,7 @@ causes! {
     IndexConflict = "index-conflict", Operation, "there is another index with the same name or the same keys";
     NamespaceExists = "namespace-exists", Operation, "there is a collection or a view with this name";
     ApiStrict = "api-strict", Operation, "the command is not a part of the Stable API";
+    Cancelled = "cancelled", Operation, "the program cancelled the operation";
 }
 
 /// A reason for a failed connection or a rejected operation, with the remedy and the facts that a person needs to fix it.

@@ -2,6 +2,7 @@
 //!
 //! This file holds what programs use, and the background threads that belong to no server. `op/` runs the commands.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::{Arc, OnceLock};
@@ -9,6 +10,8 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::address::ServerAddress;
+use crate::bounds::Bounds;
+use crate::cancel::Canceller;
 use crate::conn::Connector;
 use crate::data::hello::Hello;
 use crate::error::Result;
@@ -49,7 +52,11 @@ use crate::watch::{Reload, ReloadReason, Watcher};
 /// # Ok::<(), mongotls::Error>(())
 /// ```
 #[derive(Clone)]
-pub struct Client(Arc<PerProcess<Arc<ClientInner>>>);
+pub struct Client {
+    shared: Arc<PerProcess<Arc<ClientInner>>>,
+    /// The limits of everything that is started from this handle.
+    bounds: Bounds,
+}
 
 struct ClientInner {
     options: ClientOptions,
@@ -113,6 +120,7 @@ impl ClientInner {
             connector: &self.connector,
             topology: &self.topology,
             sessions: &self.sessions,
+            bounds: Bounds::NONE,
         }
     }
 
@@ -301,7 +309,80 @@ impl Client {
             inner.watch_files(seen, interval);
         }
         inner.begin();
-        Ok(Self(Arc::new(PerProcess::new(inner))))
+        Ok(Self {
+            shared: Arc::new(PerProcess::new(inner)),
+            bounds: Bounds::default(),
+        })
+    }
+
+    /// Returns a handle of the same client with a deadline: whatever is started from it sends no further command after
+    /// that instant. Databases, collections, actions, cursors and sessions from the handle inherit the deadline.
+    ///
+    /// A deadline works like `timeoutMS` that ends at this instant, and the earlier limit counts. An operation after it
+    /// fails with [`ErrorKind::Timeout`](crate::ErrorKind::Timeout), before anything is sent. A cursor still returns the
+    /// documents that have arrived. Cleaning up (`killCursors`) has its own limit: `timeoutMS`, or two seconds without it. See
+    /// the [guide](crate::guide::timeouts).
+    ///
+    /// ```no_run
+    /// # use mongotls::bson::{Document, doc};
+    /// # let client = mongotls::Client::connect("mongodb://localhost")?;
+    /// use std::time::{Duration, Instant};
+    ///
+    /// // All work for one request of a user ends after two seconds.
+    /// let client = client.until(Instant::now() + Duration::from_secs(2));
+    /// let things = client.database("shop").collection::<Document>("things");
+    /// let bolts = things.count_documents(doc! { "kind": "bolt" }).run()?;
+    /// let bolt = things.find_one(doc! { "kind": "bolt" }).run()?;
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
+    #[must_use]
+    pub fn until(&self, deadline: Instant) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            bounds: self.bounds.until(deadline),
+        }
+    }
+
+    /// Returns a handle of the same client with a canceller: whatever is started from it ends when the canceller is used, on
+    /// any thread. Databases, collections, actions, cursors and sessions from the handle inherit the canceller. They also keep
+    /// those that they have already.
+    ///
+    /// The operation fails within a moment with [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled), wherever it waits,
+    /// and is not retried. A connection whose reply is outstanding is closed; the others stay. A write may have been made:
+    /// see [`Error::written`](crate::Error::written). The [guide](crate::guide::timeouts#cancellation) has the rules.
+    ///
+    /// ```no_run
+    /// # use mongotls::bson::{Document, doc};
+    /// # let client = mongotls::Client::connect("mongodb://localhost")?;
+    /// use mongotls::{Canceller, ErrorKind};
+    ///
+    /// let canceller = Canceller::new();
+    /// let things = client.cancelled_by(&canceller).database("shop").collection::<Document>("things");
+    /// let counting = std::thread::spawn(move || things.count_documents(doc! {}).run());
+    /// // The user has gone away.
+    /// canceller.cancel();
+    /// if let Err(error) = counting.join().unwrap() {
+    ///     assert_eq!(error.kind(), ErrorKind::Cancelled);
+    /// }
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
+    #[must_use]
+    pub fn cancelled_by(&self, canceller: &Canceller) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            bounds: self.bounds.cancelled_by(canceller),
+        }
+    }
+
+    /// Returns a handle of the same client with further limits.
+    pub(crate) fn within_bounds(&self, bounds: &Bounds) -> Cow<'_, Self> {
+        match bounds.is_empty() {
+            true => Cow::Borrowed(self),
+            false => Cow::Owned(Self {
+                shared: Arc::clone(&self.shared),
+                bounds: self.bounds.and(bounds),
+            }),
+        }
     }
 
     /// The read concern of databases and collections that have none of their own.
@@ -464,7 +545,7 @@ impl Client {
     }
 
     fn inner(&self) -> &Arc<ClientInner> {
-        self.0.get(ClientInner::in_child)
+        self.shared.get(ClientInner::in_child)
     }
 }
 
@@ -475,7 +556,10 @@ impl RefUnwindSafe for Client {}
 
 impl HasDeployment for Client {
     fn deployment(&self) -> Deployment<'_> {
-        self.inner().deployment()
+        Deployment {
+            bounds: &self.bounds,
+            ..self.inner().deployment()
+        }
     }
 }
 

@@ -1,11 +1,13 @@
 //! A command as a program builds it, before a server is selected.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bson::raw::RawDocument;
 use bson::{Document, RawDocumentBuf};
 
+use crate::bounds::Bounds;
+use crate::cancel::Canceller;
 use crate::error::{Error, Result};
 use crate::options::{CursorTimeoutMode, CursorType, ReadPreference};
 use crate::time::{TimeoutKind, TimeoutMs};
@@ -35,6 +37,7 @@ pub struct Command {
     timeout_mode: Option<CursorTimeoutMode>,
     max_await_time: Option<Duration>,
     is_read: bool,
+    bounds: Bounds,
 }
 
 impl Command {
@@ -48,6 +51,7 @@ impl Command {
             timeout_mode: None,
             max_await_time: None,
             is_read: false,
+            bounds: Bounds::default(),
         }
     }
 
@@ -96,6 +100,38 @@ impl Command {
             limit,
             kind: TimeoutKind::Operation,
         });
+        self
+    }
+
+    /// Sets an instant after which nothing is sent for this command, or for the cursor that it opens. It works like
+    /// [`timeout`](Self::timeout), and the earlier limit counts. See [`Client::until`](crate::Client::until).
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    ///
+    /// use mongotls::Command;
+    /// use mongotls::bson::doc;
+    ///
+    /// let end = Instant::now() + Duration::from_secs(2);
+    /// let find = Command::from(doc! { "find": "things" }).deadline(end);
+    /// ```
+    pub fn deadline(mut self, deadline: Instant) -> Self {
+        self.bounds = self.bounds.until(deadline);
+        self
+    }
+
+    /// Ends the command, or the cursor that it opens, when `canceller` is used on another thread. See
+    /// [`Client::cancelled_by`](crate::Client::cancelled_by).
+    ///
+    /// ```
+    /// use mongotls::bson::doc;
+    /// use mongotls::{Canceller, Command};
+    ///
+    /// let canceller = Canceller::new();
+    /// let find = Command::from(doc! { "find": "things" }).cancelled_by(&canceller);
+    /// ```
+    pub fn cancelled_by(mut self, canceller: &Canceller) -> Self {
+        self.bounds = self.bounds.cancelled_by(canceller);
         self
     }
 
@@ -235,6 +271,11 @@ impl Command {
         });
         self.timeout = self.timeout.or(of_database);
         self
+    }
+
+    /// The limits of the command and its cursor, besides those of the client.
+    pub(crate) fn bounds(&self) -> &Bounds {
+        &self.bounds
     }
 
     pub(crate) fn timeout_ms(&self) -> Option<TimeoutMs> {

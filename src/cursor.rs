@@ -6,7 +6,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Range;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[cfg(not(feature = "serde"))]
 use bson::RawDocumentBuf;
@@ -15,6 +15,7 @@ use bson::{Document, RawBson};
 #[cfg(feature = "serde")]
 use serde::de::{Deserialize, DeserializeOwned};
 
+use crate::cancel::Canceller;
 use crate::client::Client;
 use crate::client_session::{Free, Scope, session_of};
 #[cfg(not(feature = "serde"))]
@@ -182,6 +183,48 @@ impl<T, S: Scope> Cursor<T, S> {
     #[must_use]
     pub fn comment(mut self, comment: impl Into<RawBson>) -> Self {
         self.comment = Some(GetMoreComment::new(comment));
+        self
+    }
+
+    /// Sets an instant after which the cursor requests no further batch. Documents that have arrived are still returned. The
+    /// earlier limit counts if there are several; see [`Client::until`].
+    ///
+    /// ```no_run
+    /// # use mongotls::bson::{Document, doc};
+    /// # let client = mongotls::Client::connect("mongodb://localhost")?;
+    /// use std::time::{Duration, Instant};
+    ///
+    /// let things = client.database("shop").run_cursor_command::<Document>(doc! { "find": "things" })?;
+    /// for thing in things.deadline(Instant::now() + Duration::from_secs(5)) {
+    ///     println!("{}", thing?);
+    /// }
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
+    #[must_use]
+    pub fn deadline(mut self, deadline: Instant) -> Self {
+        self.client = self.client.until(deadline);
+        self
+    }
+
+    /// Ends the cursor when `canceller` is used on another thread. A request for the next batch then fails with
+    /// [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled), and the cursor returns no more documents. Documents that have
+    /// arrived are still returned. See [`Client::cancelled_by`].
+    ///
+    /// ```no_run
+    /// # use mongotls::bson::{Document, doc};
+    /// # let client = mongotls::Client::connect("mongodb://localhost")?;
+    /// use mongotls::Canceller;
+    ///
+    /// let canceller = Canceller::new();
+    /// let things = client.database("shop").run_cursor_command::<Document>(doc! { "find": "things" })?;
+    /// for thing in things.cancelled_by(&canceller) {
+    ///     println!("{}", thing?);
+    /// }
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
+    #[must_use]
+    pub fn cancelled_by(mut self, canceller: &Canceller) -> Self {
+        self.client = self.client.cancelled_by(canceller);
         self
     }
 

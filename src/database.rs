@@ -2,12 +2,13 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bson::{Document, RawDocumentBuf};
 #[cfg(feature = "serde")]
 use serde::de::DeserializeOwned;
 
+use crate::cancel::Canceller;
 use crate::client::Client;
 use crate::client_session::{Free, Scope, ScopedClient, session_of};
 use crate::command::Command;
@@ -240,7 +241,7 @@ impl<S: Scope> Database<S> {
     /// ```no_run
     /// # use mongotls::bson::doc;
     /// # let client = mongotls::Client::connect("mongodb://localhost")?;
-    /// use std::time::Duration;
+    /// use std::time::{Duration, Instant};
     ///
     /// let shop = client.database("shop").with_timeout(Duration::from_secs(2));
     /// shop.run_command(doc! { "count": "things" })?;
@@ -250,6 +251,36 @@ impl<S: Scope> Database<S> {
     pub fn with_timeout(&self, limit: Duration) -> Self {
         Self {
             timeout: Some(limit),
+            ..self.clone()
+        }
+    }
+
+    /// Returns a handle of the same database with a deadline, which its commands, collections and cursors inherit. See
+    /// [`Client::until`].
+    ///
+    /// ```no_run
+    /// # use mongotls::bson::doc;
+    /// # let client = mongotls::Client::connect("mongodb://localhost")?;
+    /// use std::time::{Duration, Instant};
+    ///
+    /// let shop = client.database("shop").until(Instant::now() + Duration::from_secs(2));
+    /// shop.run_command(doc! { "count": "things" })?;
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
+    #[must_use]
+    pub fn until(&self, deadline: Instant) -> Self {
+        Self {
+            client: self.client.until(deadline),
+            ..self.clone()
+        }
+    }
+
+    /// Returns a handle of the same database with a canceller, which its commands, collections and cursors inherit. See
+    /// [`Client::cancelled_by`].
+    #[must_use]
+    pub fn cancelled_by(&self, canceller: &Canceller) -> Self {
+        Self {
+            client: self.client.cancelled_by(canceller),
             ..self.clone()
         }
     }
@@ -327,7 +358,8 @@ impl<S: Scope> Database<S> {
         command: impl Into<Command>,
     ) -> Result<T> {
         let (name, command) = (self.sendable_name()?, self.prepare(command));
-        let reply = run_command::run(&self.client, name, &command, self.session())?;
+        let client = self.client.within_bounds(command.bounds());
+        let reply = run_command::run(&*client, name, &command, self.session())?;
         reply_to_typed(&reply)
     }
 
@@ -345,7 +377,8 @@ impl<S: Scope> Database<S> {
     /// As [`run_command`](Self::run_command).
     pub fn run_raw_command(&self, command: impl Into<Command>) -> Result<RawDocumentBuf> {
         let (name, command) = (self.sendable_name()?, self.prepare(command));
-        run_command::run(&self.client, name, &command, self.session())
+        let client = self.client.within_bounds(command.bounds());
+        run_command::run(&*client, name, &command, self.session())
     }
 
     /// Runs a command whose reply opens a cursor, such as `find` or `aggregate`.
@@ -369,9 +402,10 @@ impl<S: Scope> Database<S> {
     /// [`ErrorKind::Protocol`](crate::ErrorKind::Protocol) if the reply has no cursor.
     pub fn run_cursor_command<T>(&self, command: impl Into<Command>) -> Result<Cursor<T, S>> {
         let (name, command) = (self.sendable_name()?, self.prepare(command));
-        let opened = run_command::run_for_cursor(&self.client, name, &command, self.session())?;
+        let client = self.client.within_bounds(command.bounds());
+        let opened = run_command::run_for_cursor(&*client, name, &command, self.session())?;
         let timing = CursorTiming::of(&command);
-        Cursor::open(self.client.clone(), self.scope.clone(), opened, timing)
+        Cursor::open(client.into_owned(), self.scope.clone(), opened, timing)
     }
 
     /// Runs a command and returns its reply, and the cursor that the reply opens, if it does. A command such as
@@ -401,9 +435,10 @@ impl<S: Scope> Database<S> {
         command: impl Into<Command>,
     ) -> Result<(Document, Option<Cursor<T, S>>)> {
         let (name, command) = (self.sendable_name()?, self.prepare(command));
-        let opened = run_command::run_for_cursor(&self.client, name, &command, self.session())?;
+        let client = self.client.within_bounds(command.bounds());
+        let opened = run_command::run_for_cursor(&*client, name, &command, self.session())?;
         let reply = reply_to_document(opened.reply.reply())?;
-        let (client, scope) = (self.client.clone(), self.scope.clone());
+        let (client, scope) = (client.into_owned(), self.scope.clone());
         let cursor = match reply.contains_key("cursor") {
             true => Some(Cursor::open(
                 client,

@@ -19,8 +19,10 @@ use bson::oid::ObjectId;
 
 use crate::address::ServerAddress;
 use crate::cause::{Cause, CauseCode};
+pub use crate::data::timing::{PoolLoad, Timing};
 use crate::enum_text::display_as_str;
 use crate::printable::{Printable, printable};
+use crate::reason::cancel::Cancelled;
 use crate::results::{BulkFailure, DuplicateKey, WriteFailure, Written};
 use crate::server_code::DUPLICATE_KEYS;
 use crate::time::Elapsed;
@@ -48,6 +50,7 @@ struct ErrorInner {
     labels: Vec<String>,
     is_pool_cleared: bool,
     service_id: Option<ObjectId>,
+    timing: Option<Timing>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
@@ -86,6 +89,9 @@ pub enum ErrorKind {
     Source,
     /// The client was closed by [`Client::close`](crate::Client::close). Nothing was sent.
     ClientClosed,
+    /// The program cancelled the operation ([`Canceller::cancel`](crate::Canceller::cancel)). A command may have run if the
+    /// error is of [`Stage::Command`]; otherwise nothing of it was sent.
+    Cancelled,
 }
 
 impl ErrorKind {
@@ -105,6 +111,7 @@ impl ErrorKind {
             Self::Write => "write",
             Self::Source => "source",
             Self::ClientClosed => "client-closed",
+            Self::Cancelled => "cancelled",
         }
     }
 }
@@ -195,6 +202,7 @@ impl Error {
             labels: Vec::new(),
             is_pool_cleared: false,
             service_id: None,
+            timing: None,
             source: None,
         }))
     }
@@ -242,6 +250,13 @@ impl Error {
                 elapsed.kind.option()
             ),
         )
+    }
+
+    /// The deadline of the program had passed before an operation began.
+    pub(crate) fn deadline_passed() -> Self {
+        let message =
+            "the operation was not started because the deadline of the program had passed";
+        Self::new(ErrorKind::Timeout, message)
     }
 
     /// The server has too little time left for `what`, so it was not sent.
@@ -319,6 +334,24 @@ impl Error {
         let mut error = Self::new(ErrorKind::Network, message);
         error.0.is_pool_cleared = true;
         error
+    }
+
+    /// The program cancelled the operation.
+    #[cold]
+    pub(crate) fn cancelled(at: Cancelled) -> Self {
+        Self::explained(ErrorKind::Cancelled, at)
+    }
+
+    /// Adds the time that the steps of the operation took, to the data and to the first line of the text. The text of a
+    /// server selection that failed already says it if there was no other step.
+    pub(crate) fn with_timing(mut self, timing: Timing) -> Self {
+        if timing.total() > timing.server_selection {
+            let message = &mut self.0.message;
+            let first_line = message.find('\n').unwrap_or(message.len());
+            message.insert_str(first_line, &format!("; {timing}"));
+        }
+        self.0.timing = Some(timing);
+        self
     }
 
     /// Adds the service behind a load balancer that answered hello before the attempt to connect failed.
@@ -806,6 +839,28 @@ impl Error {
     /// Returns true if the error has that label, as [`has_label`](Self::has_label). The official driver has this name.
     pub fn contains_label(&self, label: impl AsRef<str>) -> bool {
         self.has_label(label.as_ref())
+    }
+
+    /// The time that the steps of the operation took, over all its attempts, if a time limit has passed. The text of the
+    /// error names the longest steps.
+    ///
+    /// ```no_run
+    /// # use mongotls::bson::doc;
+    /// # let client = mongotls::Client::connect("mongodb://localhost")?;
+    /// if let Err(error) = client.database("admin").run_command(doc! { "ping": 1 }) {
+    ///     if let Some(timing) = error.timing() {
+    ///         println!("{:?} for a connection", timing.check_out);
+    ///     }
+    /// }
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
+    pub fn timing(&self) -> Option<&Timing> {
+        self.0.timing.as_ref()
+    }
+
+    /// Returns true if the program cancelled the operation.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.kind == ErrorKind::Cancelled
     }
 
     /// Returns true if a time limit has passed.

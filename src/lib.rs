@@ -99,7 +99,9 @@ pub mod internals;
 
 mod address;
 mod auth;
+mod bounds;
 mod bulk;
+mod cancel;
 mod client_session;
 mod collection;
 mod command;
@@ -135,6 +137,7 @@ mod session;
 mod sniff;
 mod socket;
 mod srv;
+mod steps;
 mod stop;
 mod store_uri;
 mod sync;
@@ -146,6 +149,7 @@ pub use bson;
 
 pub use address::{InvalidAddress, ServerAddress};
 pub use bulk::{ClientBulk, ClientBulkResult};
+pub use cancel::Canceller;
 pub use cause::{Cause, CauseCode};
 pub use client::Client;
 pub use client_session::{

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use crate::cancel::Wake;
 use crate::ffi::fork;
 use crate::sync::Mutex;
 use crate::time::Deadline;
@@ -30,6 +31,15 @@ pub(crate) struct Socket {
     waits: bool,
     /// The number of forks of the process when the connection was created.
     forks: u64,
+    began: Began,
+}
+
+/// The instants at which the first write and the first read with the current deadline began. They cost no reading of the
+/// clock of their own.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Began {
+    pub(crate) write: Option<Instant>,
+    pub(crate) read: Option<Instant>,
 }
 
 impl Socket {
@@ -44,12 +54,20 @@ impl Socket {
             write_timeout: None,
             waits: true,
             forks: fork::count(),
+            began: Began::default(),
         })
     }
 
     /// Sets the instant after which reads and writes fail; with `None` they block without limit.
     pub(crate) fn set_deadline(&mut self, deadline: Option<Deadline>) {
         self.deadline = deadline;
+        self.began = Began::default();
+    }
+
+    /// The instants at which the first write and the first read since [`set_deadline`](Self::set_deadline) began. `None`
+    /// without a deadline.
+    pub(crate) fn began(&self) -> Began {
+        self.began
     }
 
     /// Sets whether reads and writes block, which they do initially.
@@ -84,7 +102,14 @@ impl Socket {
 
     /// Limits the next read to the remaining time.
     fn arm_read(&mut self) -> io::Result<()> {
-        let timeout = self.effective_timeout(self.read_timeout)?;
+        let timeout = match &self.deadline {
+            Some(deadline) => {
+                let now = Instant::now();
+                self.began.read.get_or_insert(now);
+                effective_timeout(deadline, self.read_timeout, now)?
+            }
+            None => None,
+        };
         if timeout != self.read_timeout {
             self.transport.set_read_timeout(timeout)?;
             self.read_timeout = timeout;
@@ -93,32 +118,19 @@ impl Socket {
     }
 
     fn arm_write(&mut self) -> io::Result<()> {
-        let timeout = self.effective_timeout(self.write_timeout)?;
+        let timeout = match &self.deadline {
+            Some(deadline) => {
+                let now = Instant::now();
+                self.began.write.get_or_insert(now);
+                effective_timeout(deadline, self.write_timeout, now)?
+            }
+            None => None,
+        };
         if timeout != self.write_timeout {
             self.transport.set_write_timeout(timeout)?;
             self.write_timeout = timeout;
         }
         Ok(())
-    }
-
-    /// Returns the timeout to block with, given the one that is set. Fails once the deadline has passed.
-    fn effective_timeout(&self, set: Option<Duration>) -> io::Result<Option<Duration>> {
-        let Some(deadline) = &self.deadline else {
-            return Ok(None);
-        };
-        let remaining = deadline
-            .remaining(Instant::now())
-            .map_err(|_| io::ErrorKind::TimedOut)?;
-        Ok(match (remaining, set) {
-            (Some(left), Some(set))
-                if left <= set && left.as_secs_f64() >= 0.9 * set.as_secs_f64() =>
-            {
-                Some(set)
-            }
-            // The kernel counts in microseconds, and zero means "no limit".
-            (Some(left), _) => Some(left.max(Duration::from_millis(1))),
-            (None, _) => None,
-        })
     }
 
     /// Returns `Ok` if a failed call can be retried. `WouldBlock` means that `SO_RCVTIMEO` or `SO_SNDTIMEO` has
@@ -135,6 +147,25 @@ impl Socket {
             _ => Err(error),
         }
     }
+}
+
+/// Returns the timeout to block with, given the one that is set. Fails once the deadline has passed.
+fn effective_timeout(
+    deadline: &Deadline,
+    set: Option<Duration>,
+    now: Instant,
+) -> io::Result<Option<Duration>> {
+    let remaining = deadline
+        .remaining(now)
+        .map_err(|_| io::ErrorKind::TimedOut)?;
+    Ok(match (remaining, set) {
+        (Some(left), Some(set)) if left <= set && left.as_secs_f64() >= 0.9 * set.as_secs_f64() => {
+            Some(set)
+        }
+        // The kernel counts in microseconds, and zero means "no limit".
+        (Some(left), _) => Some(left.max(Duration::from_millis(1))),
+        (None, _) => None,
+    })
 }
 
 impl Read for Socket {
@@ -186,6 +217,8 @@ fn send(transport: &socket2::Socket, buf: &[u8]) -> io::Result<usize> {
 #[derive(Debug, Default)]
 pub(crate) struct Interrupt {
     is_interrupted: AtomicBool,
+    /// True if the program interrupted the connection to cancel an operation.
+    is_cancelled: AtomicBool,
     /// The sockets of concurrent attempts to connect, or the one of the established connection.
     sockets: Mutex<Vec<Weak<socket2::Socket>>>,
 }
@@ -212,6 +245,11 @@ impl Interrupt {
         }
     }
 
+    /// Returns true if the program interrupted the connection to cancel an operation.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.is_cancelled.load(Ordering::SeqCst)
+    }
+
     /// Returns true if the connection was interrupted.
     pub(crate) fn is_interrupted(&self) -> bool {
         self.is_interrupted.load(Ordering::SeqCst)
@@ -221,6 +259,14 @@ impl Interrupt {
     #[cfg(test)]
     pub(crate) fn attached(&self) -> usize {
         self.sockets.lock().len()
+    }
+}
+
+impl Wake for Interrupt {
+    /// Interrupts the connection, because the program cancels the operation that uses it.
+    fn wake(&self) {
+        self.is_cancelled.store(true, Ordering::SeqCst);
+        self.interrupt();
     }
 }
 

@@ -24,6 +24,8 @@ pub(crate) enum TimeoutKind {
     Database,
     /// A limit given with the call itself.
     Operation,
+    /// An instant that the program passes down to the operation.
+    Deadline,
     /// A limit that the driver sets for its own commands, such as `killCursors` of a cursor that is dropped.
     Internal,
     /// `ocsp_responder_timeout`: one search for an OCSP response.
@@ -47,6 +49,7 @@ impl TimeoutKind {
             Self::Listener => "the limit of an event listener",
             Self::Database => "the time limit of the database handle",
             Self::Operation => "the time limit of the call",
+            Self::Deadline => "the deadline of the program",
             Self::Internal => "a limit of the driver",
             Self::OcspResponder => "ocsp_responder_timeout",
             Self::CredentialService => "the limit of a credential service",
@@ -83,6 +86,15 @@ impl Deadline {
         }
     }
 
+    /// Creates the deadline of an operation that begins at `now`, from the instant that the program passes down.
+    pub(crate) fn passed_down(at: Instant, now: Instant) -> Self {
+        Self {
+            at: Some(at),
+            limit: at.saturating_duration_since(now),
+            kind: TimeoutKind::Deadline,
+        }
+    }
+
     /// Returns the deadline of an operation whose `timeoutMS` is zero: it never passes.
     pub(crate) fn unlimited(kind: TimeoutKind) -> Self {
         Self {
@@ -92,7 +104,7 @@ impl Deadline {
         }
     }
 
-    /// Returns true if the deadline comes from `timeoutMS` of any level. Then `waitQueueTimeoutMS` and `socketTimeoutMS`
+    /// Returns true if the deadline comes from `timeoutMS` of any level, or from the program, which is the same. Then `waitQueueTimeoutMS` and `socketTimeoutMS`
     /// do not apply, even if it never passes ("Client Side Operations Timeout", "Validation and Overrides").
     pub(crate) fn replaces_step_limits(&self) -> bool {
         // A limit of server selection is passed on to later steps only if `timeoutMS` is set.
@@ -101,6 +113,7 @@ impl Deadline {
             TimeoutKind::Client
                 | TimeoutKind::Database
                 | TimeoutKind::Operation
+                | TimeoutKind::Deadline
                 | TimeoutKind::ServerSelection
         )
     }

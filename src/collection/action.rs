@@ -17,8 +17,8 @@ use crate::error::{Error, Result};
 use crate::event::OperationId;
 use crate::op::run_command::Opened;
 use crate::op::{
-    CursorFields, CursorReply, CursorTiming, Extent, Operation, OperationKind, OperationSession,
-    TimeLimit, execute, transformed_write,
+    CursorFields, CursorReply, CursorTiming, Extent, HasDeployment, Operation, OperationKind,
+    OperationSession, TimeLimit, execute, is_limited, transformed_write,
 };
 use crate::options::{ReadConcern, ReadPreference, Verbosity, WriteConcern};
 use crate::time::{TimeoutKind, TimeoutMs};
@@ -28,6 +28,8 @@ use crate::wire::request::{EncodeCommand, Fields};
 #[derive(Clone, Debug)]
 pub(crate) struct Action<S> {
     pub(crate) target: Arc<Target>,
+    /// The handle of the client, if the action has limits of its own.
+    pub(crate) own_client: Option<Client>,
     pub(crate) scope: S,
     /// The options that are fields of the command.
     pub(crate) options: OptionFields,
@@ -44,6 +46,7 @@ impl<S> Action<S> {
     pub(crate) fn new(target: &Arc<Target>, scope: S) -> Self {
         Self {
             target: Arc::clone(target),
+            own_client: None,
             scope,
             options: OptionFields::default(),
             timeout: None,
@@ -58,6 +61,7 @@ impl<S> Action<S> {
     pub(crate) fn within<S2>(self, scope: S2) -> Action<S2> {
         Action {
             target: self.target,
+            own_client: self.own_client,
             scope,
             options: self.options,
             timeout: self.timeout,
@@ -94,13 +98,22 @@ impl<S> Action<S> {
     /// # Errors
     /// That of `outcome`.
     pub(crate) fn transformed<T>(&self, outcome: Result<T>) -> Result<T> {
-        let of_client = || TimeoutMs::of_client(self.client().options());
-        transformed_write(outcome, self.timeout_ms().or_else(of_client))
+        match outcome {
+            Err(_) => {
+                let is_limited = {
+                    let deployment = self.client().deployment();
+                    is_limited(self.timeout_ms(), deployment.options, deployment.bounds)
+                };
+                transformed_write(outcome, is_limited)
+            }
+            outcome => outcome,
+        }
     }
 
     /// The client that runs the action.
     pub(crate) fn client(&self) -> &Client {
-        self.target.client()
+        let own = self.own_client.as_ref();
+        own.unwrap_or_else(|| self.target.client())
     }
 
     /// The command of the action: `name` and the collection, its own fields, and its options.
@@ -199,7 +212,7 @@ impl<S: Scope> Action<S> {
         let client = self.client();
         let of_client = || TimeoutMs::of_client(client.options());
         let timeout = self.timeout_ms().or_else(of_client);
-        let (limit, max_time, timeout) = timing.begin(timeout)?;
+        let (limit, max_time, timeout) = timing.begin(timeout, client.deployment().bounds)?;
         let mut fields = CursorFields::of_first_batch();
         let operation = match kind {
             CursorCommand::Read => self.read(&command, &id),
@@ -698,15 +711,37 @@ macro_rules! common_setters {
             self
         }
 
+        $crate::collection::action::limit_setters!();
+    };
+}
+pub(crate) use common_setters;
+
+/// Declares the setters of limits, which all actions have.
+macro_rules! limit_setters {
+    () => {
         /// Sets `timeoutMS` of this operation: the limit for all attempts, in all. Default: `timeoutMS` of the client.
         /// Zero means no limit. See the [guide](crate::guide::timeouts).
         pub fn timeout(mut self, limit: std::time::Duration) -> Self {
             self.action.timeout = Some(limit);
             self
         }
+
+        /// Sets an instant after which nothing is sent for this operation, or for the cursor that it opens. It works like
+        /// `timeoutMS`, and the earlier limit counts. See [`Client::until`](crate::Client::until).
+        pub fn deadline(mut self, deadline: std::time::Instant) -> Self {
+            self.action.own_client = Some(self.action.client().until(deadline));
+            self
+        }
+
+        /// Ends this operation, or the cursor that it opens, when `canceller` is used on another thread. See
+        /// [`Client::cancelled_by`](crate::Client::cancelled_by).
+        pub fn cancelled_by(mut self, canceller: &$crate::Canceller) -> Self {
+            self.action.own_client = Some(self.action.client().cancelled_by(canceller));
+            self
+        }
     };
 }
-pub(crate) use common_setters;
+pub(crate) use limit_setters;
 
 /// Declares the setters of actions that read.
 macro_rules! read_setters {

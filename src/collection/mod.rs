@@ -39,6 +39,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bson::Document;
 
@@ -65,6 +66,7 @@ pub(crate) use self::progress::Progress;
 use self::target::Target;
 pub use self::update::{ReplaceOne, UpdateMany, UpdateOne};
 pub(crate) use self::write::write_error;
+use crate::cancel::Canceller;
 use crate::client::Client;
 use crate::client_session::{Free, Scope};
 use crate::database::Database;
@@ -178,6 +180,43 @@ impl<T, S> Collection<T, S> {
     {
         Collection {
             target: Arc::clone(&self.target),
+            scope: self.scope.clone(),
+            documents: PhantomData,
+        }
+    }
+
+    /// The same collection with a deadline, which its actions and cursors inherit. See [`Client::until`].
+    ///
+    /// ```no_run
+    /// # use mongotls::bson::{Document, doc};
+    /// # let client = mongotls::Client::connect("mongodb://localhost")?;
+    /// # let things = client.database("shop").collection::<Document>("things");
+    /// use std::time::{Duration, Instant};
+    ///
+    /// let hurried = things.until(Instant::now() + Duration::from_secs(2));
+    /// let bolt = hurried.find_one(doc! { "kind": "bolt" }).run()?;
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
+    #[must_use]
+    pub fn until(&self, deadline: Instant) -> Self
+    where
+        S: Clone,
+    {
+        Self {
+            target: self.target.of_client(self.client().until(deadline)),
+            scope: self.scope.clone(),
+            documents: PhantomData,
+        }
+    }
+
+    /// The same collection with a canceller, which its actions and cursors inherit. See [`Client::cancelled_by`].
+    #[must_use]
+    pub fn cancelled_by(&self, canceller: &Canceller) -> Self
+    where
+        S: Clone,
+    {
+        Self {
+            target: self.target.of_client(self.client().cancelled_by(canceller)),
             scope: self.scope.clone(),
             documents: PhantomData,
         }

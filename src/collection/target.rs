@@ -9,7 +9,7 @@ use crate::options::{CollectionOptions, Criteria, collection_name_problem};
 use crate::time::{TimeoutKind, TimeoutMs};
 
 /// A collection on a client, or a database itself, with the settings of its operations.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Target {
     client: Client,
     database: String,
@@ -57,6 +57,14 @@ impl Target {
             problem: database.problem(),
             criteria: database.criteria(),
             timeout: database.timeout_ms(),
+        })
+    }
+
+    /// The same collection or database of another handle of the client.
+    pub(super) fn of_client(&self, client: Client) -> Arc<Self> {
+        Arc::new(Self {
+            client,
+            ..self.clone()
         })
     }
 

@@ -38,6 +38,7 @@ use crate::logging::{debug, warn};
 use crate::net::{Route, Unreachable};
 use crate::options::{ClientOptions, Compressor, DriverInfo, ProxyOptions, ServerApi};
 use crate::reason::Reason;
+use crate::reason::cancel::Cancelled;
 use crate::reason::hello::{ExchangeFailure, HandshakeStep, HelloFailure};
 use crate::socket::{Interrupt, Socket};
 use crate::sync::Mutex;
@@ -472,7 +473,12 @@ impl<'a> EstablishAttempt<'a> {
     /// Completes the error of this attempt: an interruption by the caller, both forms of the host name, and labels.
     fn explained<T>(&self, outcome: Result<T>) -> Result<T> {
         outcome.map_err(|error| {
-            let error = match self.place.interrupt.is_interrupted() {
+            let interrupt = &self.place.interrupt;
+            let error = match interrupt.is_interrupted() {
+                true if interrupt.is_cancelled() => {
+                    let stage = error.stage().unwrap_or(Stage::Connect);
+                    Error::cancelled(Cancelled::Establishing).with_stage(stage)
+                }
                 true => Error::interrupted(),
                 false => error,
             };
@@ -739,7 +745,9 @@ impl<'a> EstablishAttempt<'a> {
 
     /// Adds the information of this layer: the time limit, and whether the server speaks MongoDB without TLS.
     fn explain_handshake(&self, error: Error, waited: Option<&ResponderWait>) -> Error {
-        let Some(cause) = error.cause() else {
+        // An attempt that was interrupted says nothing about the server.
+        let is_interrupted = self.place.interrupt.is_interrupted();
+        let Some(cause) = error.cause().filter(|_| !is_interrupted) else {
             return error;
         };
         if cause.category() == Category::Revocation {
@@ -760,6 +768,7 @@ impl<'a> EstablishAttempt<'a> {
                 self.connector.dns_name(self.connector.target(self.server)),
                 self.connector.proxy.as_ref(),
                 &self.deadline,
+                &self.place.interrupt,
             )
         {
             return Error::failed(

@@ -19,9 +19,9 @@ mod state_change;
 mod time_limit;
 mod user_rejection;
 
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bson::raw::{RawDocument, RawElement};
 use bson::{RawBson, RawBsonRef, RawDocumentBuf};
@@ -42,14 +42,17 @@ use crate::auth::Authenticated;
 use crate::cause::{Category, Cause};
 use crate::data::cluster_time::{ClusterTime, ReplyTimes};
 use crate::data::hello::{Hello, integer};
+use crate::data::timing::Timing;
 use crate::error::{CommandFailure, Error, Result, Stage};
 use crate::event::{CommandInfo, CommandMonitor, OpenCommand, OperationId};
 use crate::options::ServerApi;
 use crate::printable::Quoted;
+use crate::reason::cancel::Cancelled;
 use crate::reason::hello::{ExchangeFailure, HandshakeStep, HelloFailure, ReplyViolation};
 use crate::reason::io::OsError;
 use crate::sniff;
 use crate::socket::{Interrupt, Socket};
+use crate::steps::Prepared;
 use crate::time::Deadline;
 use crate::tls::{HandshakeReport, TlsStream};
 use crate::wire::compress::{self, Compression, Offered};
@@ -73,6 +76,8 @@ pub(crate) struct Request<'a> {
     pub(crate) has_reply: bool,
     /// True if the server may send further replies without another request (`exhaustAllowed`).
     pub(crate) allows_more: bool,
+    /// The time that the operation took before the command, for the events.
+    pub(crate) prepared: Prepared,
 }
 
 impl<'a> Request<'a> {
@@ -89,6 +94,7 @@ impl<'a> Request<'a> {
             operation_id: None,
             has_reply: true,
             allows_more: false,
+            prepared: Prepared::default(),
         }
     }
 }
@@ -142,6 +148,10 @@ pub(crate) struct Connection {
     /// The times in the last reply.
     times: ReplyTimes,
     perished: Option<Perished>,
+    /// The time of the last exchange; see [`timing`](Self::timing).
+    timing: Timing,
+    /// True if each step of the current exchange is timed, for a listener.
+    is_timed: bool,
     /// Interrupts the connection from another thread.
     interrupt: Arc<Interrupt>,
 }
@@ -186,6 +196,8 @@ impl Connection {
             says_state_changed: false,
             times: ReplyTimes::default(),
             perished: None,
+            timing: Timing::default(),
+            is_timed: false,
             interrupt,
         }
     }
@@ -214,6 +226,24 @@ impl Connection {
     fn move_to(&mut self, interrupt: &Arc<Interrupt>) -> io::Result<()> {
         self.interrupt = Arc::clone(interrupt);
         self.socket().attach_to(interrupt)
+    }
+
+    /// The handle that interrupts this connection from another thread.
+    pub(crate) fn interrupt(&self) -> &Arc<Interrupt> {
+        &self.interrupt
+    }
+
+    /// Marks the connection as perished if it was interrupted after its last exchange had ended.
+    pub(crate) fn note_interruption(&mut self) {
+        if self.interrupt.is_interrupted() {
+            self.perished.get_or_insert(Perished::Alone);
+        }
+    }
+
+    /// The time of the last exchange, if it was measured: if a listener is registered, or if the exchange failed and had a
+    /// time limit.
+    pub(crate) fn timing(&self) -> &Timing {
+        &self.timing
     }
 
     /// The server at the other end.
@@ -297,6 +327,7 @@ impl Connection {
         deadline: Option<Deadline>,
     ) -> Result<RawDocumentBuf> {
         self.times = ReplyTimes::default();
+        self.timing = Timing::default();
         if self.socket().is_inherited() {
             return Err(Error::of_the_parent().with_server(&self.server));
         }
@@ -312,6 +343,7 @@ impl Connection {
             request::allow_exhaust(&mut self.buffer);
         }
         let has_listener = self.commands.has_listener(!self.established);
+        self.is_timed = has_listener;
         let open = has_listener.then(|| self.start(request, id));
         self.compress(request);
         // The listener and the compression take time, too.
@@ -319,9 +351,21 @@ impl Connection {
             .max_time_ms(request, deadline)
             .and_then(|_| self.exchange_command(stage, request, (id, None), fields, deadline));
         if let Some(open) = open {
-            open.end(outcome.as_deref());
+            open.end(outcome.as_deref(), self.timing_for(request));
         }
         outcome
+    }
+
+    /// The time of the last exchange with that of the steps before it, for an event.
+    fn timing_for(&self, request: &Request<'_>) -> Timing {
+        let prepared = request.prepared;
+        Timing {
+            server_selection: prepared.server_selection,
+            check_out: prepared.check_out,
+            establishing: prepared.establishing,
+            pool: prepared.pool,
+            ..self.timing
+        }
     }
 
     /// Reads the next reply of `replies`. It is reported as a command with the id `id`.
@@ -340,7 +384,8 @@ impl Connection {
                 "the server still sends replies to another command".to_owned(),
             ));
         }
-        let open = match self.commands.has_listener(!self.established) {
+        self.is_timed = self.commands.has_listener(!self.established);
+        let open = match self.is_timed {
             true => {
                 self.encode(request, id, None)?;
                 Some(self.start(request, id))
@@ -352,7 +397,7 @@ impl Connection {
         let answered = (replies.last_reply, Some(replies.request));
         let outcome = self.exchange_command(stage, request, answered, fields, deadline);
         if let Some(open) = open {
-            open.end(outcome.as_deref());
+            open.end(outcome.as_deref(), self.timing_for(request));
         }
         outcome
     }
@@ -458,8 +503,12 @@ impl Connection {
             let what = format!("the reply to {}", Quoted(&request.command.name()));
             self.explain(failure, stage, &what, deadline)
         })?;
-        let success = outcome(&reply, fields, &mut self.times)
-            .map_err(|error| error.with_server(&self.server).with_stage(stage));
+        let received = self.is_timed.then(Instant::now);
+        let outcome = outcome(&reply, fields, &mut self.times);
+        if let Some(received) = received {
+            self.timing.decode = received.elapsed();
+        }
+        let success = outcome.map_err(|error| error.with_server(&self.server).with_stage(stage));
         self.says_state_changed =
             matches!(success, Ok(Success::ButNotReplicated)) && StateChange::read(&reply).is_some();
         success.map(|_| reply)
@@ -473,7 +522,7 @@ impl Connection {
         request: &Request<'_>,
         deadline: Option<Deadline>,
     ) -> Result<RawDocumentBuf> {
-        let sent = self.exchange_by(self.uncopied(request), deadline, |_| Ok(()));
+        let sent = self.exchange_by(self.uncopied(request), deadline, false, |_| Ok(()));
         sent.map_err(|failure| {
             let what = format!("sending {}", Quoted(&request.command.name()));
             self.explain(failure, stage, &what, deadline)
@@ -519,7 +568,7 @@ impl Connection {
     ) -> Result<RawDocumentBuf, ReadError> {
         let spare = std::mem::take(&mut self.spare);
         let read = |stream: &mut _| reply::read_into(spare, stream, expected);
-        self.exchange_by(rest, deadline, read)
+        self.exchange_by(rest, deadline, true, read)
     }
 
     /// Writes the buffer and reads one of the replies.
@@ -530,7 +579,7 @@ impl Connection {
         deadline: Option<Deadline>,
     ) -> Result<RawDocumentBuf, ReadError> {
         let spare = std::mem::take(&mut self.spare);
-        let outcome = self.exchange_by(&[], deadline, |stream| {
+        let outcome = self.exchange_by(&[], deadline, true, |stream| {
             reply::read_one_of_many(spare, stream, expected, first)
         });
         let (reply, more) = outcome?;
@@ -541,21 +590,24 @@ impl Connection {
         Ok(reply)
     }
 
-    /// Writes the buffer and `rest`, and reads the reply with `read`.
+    /// Writes the buffer and `rest`, and reads the reply with `read`, if there is one.
     fn exchange_by<T>(
         &mut self,
         rest: &[u8],
         deadline: Option<Deadline>,
+        has_reply: bool,
         read: impl FnOnce(&mut BufReader<Stream>) -> Result<T, ReadError>,
     ) -> Result<T, ReadError> {
         // A panic leaves the connection in this state.
         self.perished = Some(Perished::Alone);
         self.socket().set_deadline(deadline);
+        let started = self.is_timed.then(Instant::now);
         let stream = self.stream.get_mut();
         let sent = stream
             .write_all(&self.buffer)
             .and_then(|()| stream.write_all(rest))
             .and_then(|()| stream.flush());
+        let sending_ended = self.is_timed.then(Instant::now);
         // A program that sends large requests is likely to send more.
         let kept = match self.buffer.len() {
             KEPT_BUFFER..=KEPT_WHILE_NEEDED => KEPT_WHILE_NEEDED,
@@ -568,15 +620,68 @@ impl Connection {
                 error,
                 first_bytes: Vec::new(),
             })
-            .and_then(|()| read(&mut self.stream));
+            .and_then(|()| {
+                if let Some(sending_ended) = sending_ended {
+                    // The start of the reply is read as without a listener, with the same system call. An error is returned by
+                    // the next read.
+                    if has_reply {
+                        let _ = self.stream.fill_buf();
+                    }
+                    self.timing.wait = sending_ended.elapsed();
+                }
+                read(&mut self.stream)
+            });
+        match (started, sending_ended) {
+            (Some(started), Some(sending_ended)) => {
+                self.timing.send = sending_ended - started;
+                let since_sent = sending_ended.elapsed();
+                self.timing.receive = since_sent.saturating_sub(self.timing.wait);
+            }
+            _ if reply.is_err() => self.timing = self.timing_of_failure(&reply),
+            _ => {}
+        }
         self.perished = match &reply {
             Ok(_) => None,
-            Err(ReadError::Io { error, .. }) if error.kind() != io::ErrorKind::TimedOut => {
+            Err(ReadError::Io { error, .. })
+                if error.kind() != io::ErrorKind::TimedOut && !self.interrupt.is_cancelled() =>
+            {
                 Some(Perished::Network)
             }
             Err(_) => Some(Perished::Alone),
         };
         reply
+    }
+
+    /// The time of an exchange that failed, as far as its time limit has shown it.
+    #[cold]
+    fn timing_of_failure<T>(&mut self, failed: &Result<T, ReadError>) -> Timing {
+        let now = Instant::now();
+        let began = self.socket().began();
+        let first_bytes = match failed {
+            Err(ReadError::Io { first_bytes, .. } | ReadError::Malformed { first_bytes, .. }) => {
+                first_bytes.as_slice()
+            }
+            Ok(_) => &[],
+        };
+        let between = |from: Option<Instant>, to: Instant| {
+            from.map_or(Duration::ZERO, |from| to.saturating_duration_since(from))
+        };
+        let since_sent = between(began.read, now);
+        let is_receiving = !first_bytes.is_empty();
+        Timing {
+            send: between(began.write, began.read.unwrap_or(now)),
+            wait: if is_receiving {
+                Duration::ZERO
+            } else {
+                since_sent
+            },
+            receive: if is_receiving {
+                since_sent
+            } else {
+                Duration::ZERO
+            },
+            ..Timing::default()
+        }
     }
 
     /// Overwrites the buffer of the last request and frees its memory: most requests are smaller than those of the
@@ -641,6 +746,12 @@ impl Connection {
             }
         }
         let error = match failure {
+            ReadError::Io { .. } if self.interrupt.is_cancelled() => {
+                Error::cancelled(match stage {
+                    Stage::Command => Cancelled::Reply,
+                    _ => Cancelled::Establishing,
+                })
+            }
             ReadError::Io { error, .. } if self.interrupt.is_interrupted() => {
                 Error::interrupted().with_source(error)
             }
@@ -913,7 +1024,7 @@ mod tests {
         let server = thread::spawn(move || io::copy(&mut &theirs, &mut io::sink()));
         let mut kept_after = |size: usize| {
             connection.buffer.resize(size, 0);
-            let sent = connection.exchange_by(&[], None, |_| Ok(()));
+            let sent = connection.exchange_by(&[], None, false, |_| Ok(()));
             sent.unwrap();
             connection.buffer.capacity()
         };

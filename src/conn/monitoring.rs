@@ -172,7 +172,7 @@ impl CheckConnection {
             offered: Offered::NONE,
         };
         // The buffer is empty, so nothing is sent.
-        let outcome = connection.exchange_by(&[], Some(deadline), |stream| match awaited {
+        let outcome = connection.exchange_by(&[], Some(deadline), true, |stream| match awaited {
             Some(_) => reply::read_one_of_many(Vec::new(), stream, expected, None),
             None => reply::read(stream, expected).map(|reply| (reply, None)),
         });

@@ -16,6 +16,7 @@ use crate::address::ServerAddress;
 use crate::logging::debug;
 use crate::net::Route;
 use crate::options::ProxyOptions;
+use crate::socket::Interrupt;
 use crate::sync::Mutex;
 use crate::time::Deadline;
 use crate::wire::compress::Offered;
@@ -44,6 +45,7 @@ impl Probe {
         dns_name: &str,
         proxy: Option<&ProxyOptions>,
         connecting: &Deadline,
+        interrupt: &Arc<Interrupt>,
     ) -> bool {
         const VALID_FOR: Duration = Duration::from_secs(10);
         let now = Instant::now();
@@ -57,12 +59,17 @@ impl Probe {
             };
         }
         debug!(target: "mongotls::tls", "asking {server} whether it speaks MongoDB without TLS");
-        let answer = if hello_in_clear(server, dns_name, proxy, connecting) {
+        let answer = if hello_in_clear(server, dns_name, proxy, connecting, interrupt) {
             ProbeResult::SpeaksInTheClear
         } else {
             ProbeResult::No
         };
-        self.0.lock().insert(server.clone(), (now, answer));
+        let mut known = self.0.lock();
+        match interrupt.is_interrupted() {
+            // The test has no result.
+            true => known.remove(server),
+            false => known.insert(server.clone(), (now, answer)),
+        };
         answer == ProbeResult::SpeaksInTheClear
     }
 }
@@ -72,6 +79,7 @@ fn hello_in_clear(
     dns_name: &str,
     proxy: Option<&ProxyOptions>,
     connecting: &Deadline,
+    interrupt: &Arc<Interrupt>,
 ) -> bool {
     let elapsed = connecting.elapsed();
     let limit = (elapsed.limit / 10).min(Duration::from_secs(1));
@@ -80,7 +88,7 @@ fn hello_in_clear(
         server,
         dns_name,
         proxy,
-        interrupt: &Arc::default(),
+        interrupt,
         deadline: &deadline,
     };
     let socket = route

@@ -9,4 +9,5 @@ pub(crate) mod compressor;
 pub(crate) mod hello;
 pub(crate) mod limit;
 pub(crate) mod revocation;
+pub(crate) mod timing;
 pub(crate) mod tls_version;

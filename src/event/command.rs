@@ -9,6 +9,7 @@ use bson::RawDocumentBuf;
 use bson::oid::ObjectId;
 
 use crate::address::ServerAddress;
+use crate::data::timing::Timing;
 use crate::error::Error;
 
 /// The progress of a command. Each command that starts also succeeds or fails, with the same request id.
@@ -66,6 +67,8 @@ pub struct CommandSucceededEvent {
     pub info: CommandInfo,
     /// The time from before the request was written until the reply was read.
     pub duration: Duration,
+    /// The time of each step, with server selection and check-out of the same attempt.
+    pub timing: Timing,
     /// The server's reply. Empty if the command carries a secret.
     pub reply: RawDocumentBuf,
 }
@@ -78,6 +81,8 @@ pub struct CommandFailedEvent {
     pub info: CommandInfo,
     /// The time from before the request was written until the failure was known.
     pub duration: Duration,
+    /// The time of each step, with server selection and check-out of the same attempt.
+    pub timing: Timing,
     /// The reason. If the server rejected a command that carries a secret: only its code, its code name and its
     /// labels.
     pub failure: Error,

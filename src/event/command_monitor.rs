@@ -14,6 +14,7 @@ use super::command::{
 };
 use super::message::{CommandStep, LogSettings, Message};
 use super::{Event, EventKind, EventListener};
+use crate::data::timing::Timing;
 use crate::error::{Error, Result};
 use crate::logging::Component;
 
@@ -86,7 +87,7 @@ pub(crate) struct OpenCommand {
 
 impl OpenCommand {
     /// Reports the end of the command.
-    pub(crate) fn end(self, outcome: Result<&RawDocument, &Error>) {
+    pub(crate) fn end(self, outcome: Result<&RawDocument, &Error>, timing: Timing) {
         let duration = self.started.elapsed();
         let listener = &self.monitor.listener;
         match outcome {
@@ -99,6 +100,7 @@ impl OpenCommand {
                         CommandSucceededEvent {
                             reply: reply.to_owned(),
                             duration,
+                            timing,
                             info: self.info,
                         },
                     )));
@@ -112,6 +114,7 @@ impl OpenCommand {
                     listener.emit(&Event::Command(CommandEvent::Failed(CommandFailedEvent {
                         failure: error.clone(),
                         duration,
+                        timing,
                         info: self.info,
                     })));
                 }

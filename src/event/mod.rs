@@ -30,6 +30,7 @@ pub use self::tls::{
     RevocationEvent, TlsEvent, TlsHandshakeFailedEvent, TlsHandshakeStartedEvent,
     TlsHandshakeSucceededEvent, TlsReloadEvent,
 };
+pub use crate::data::timing::{PoolLoad, Timing};
 use crate::enum_text::display_as_str;
 use crate::ffi::fork;
 use crate::logging::error;

@@ -5,6 +5,7 @@
 //! Nothing here decides anything, and no other code reads facts.
 
 pub(crate) mod auth;
+mod cancel;
 mod certificate;
 #[cfg(feature = "srv")]
 mod dns;
@@ -57,6 +58,7 @@ impl<R: Into<Reason>> From<R> for Cause {
             Reason::Certificate(reason) => certificate::explain(reason),
             Reason::Revocation(reason) => revocation::explain(reason),
             Reason::Refusal(reason) => write::explain(reason),
+            Reason::Cancelled(reason) => cancel::explain(*reason),
         };
         Self::explained(reason, explanation)
     }

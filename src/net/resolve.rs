@@ -136,7 +136,8 @@ impl Lookup {
 
     /// Waits until the lookup ends or `interrupt` ends the wait.
     fn wait(&self, interrupt: &Interrupt, deadline: &Deadline) -> Result<LookupResult, Elapsed> {
-        const A_WHILE: Duration = Duration::from_millis(100);
+        // An interrupt does not wake this thread.
+        const A_WHILE: Duration = Duration::from_millis(20);
         fork::outside(|| {
             let mut outcome = self.result.lock();
             while outcome.is_none() {

@@ -27,6 +27,7 @@ pub(crate) fn run(deployment: Deployment<'_>) {
         let command = EndSessions(ids);
         let operation = Operation {
             limit: TimeLimit::Internal(remaining),
+            is_cleanup: true,
             read_preference: Some(&preference),
             session: OperationSession::Omitted,
             ..Operation::new("admin", &command, &id)

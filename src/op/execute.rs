@@ -5,7 +5,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
-use std::thread;
 use std::time::Instant;
 
 use bson::RawDocumentBuf;
@@ -15,20 +14,23 @@ use super::refusal;
 use super::retry::{AttemptServer, Attempts, Retry, check_write_concern};
 use super::session::{Concerns, OperationSession};
 use super::target::{CursorTarget, Place, SelectedConnection};
-use super::timeout::{self, TimeLimit};
+use super::timeout;
 use super::{Operation, OperationKind};
+use crate::bounds::Bounds;
 use crate::conn::{Connection, Connector, ReadReply, Request, ServerTimeLimit};
 use crate::data::cluster_time::ClusterTime;
 use crate::error::{Error, Result};
-use crate::event::{self, OperationId};
+use crate::event::{self, EventKind, OperationId};
 use crate::logging::debug;
 use crate::options::{ClientOptions, ReadPreference, WriteConcern};
 use crate::random;
+use crate::reason::cancel::Cancelled;
 use crate::sdam::errors::OperationResult;
 use crate::sdam::selection::{ServerRequirement, WRITES_ON_SECONDARIES};
 use crate::sdam::{Selected, SelectingOperation, Topology};
 use crate::server_code::REAUTHENTICATION_REQUIRED;
 use crate::session::{ImplicitSession, ServerSession, SessionPool};
+use crate::steps::{Prepared, Steps};
 use crate::time::{Deadline, TimeoutKind};
 use crate::wire::request::Envelope;
 
@@ -39,6 +41,8 @@ pub(crate) struct Deployment<'a> {
     pub(crate) connector: &'a Connector,
     pub(crate) topology: &'a Topology,
     pub(crate) sessions: &'a Arc<SessionPool>,
+    /// The limits of the handle that the program uses.
+    pub(crate) bounds: &'a Bounds,
 }
 
 /// A client, as the executor sees it.
@@ -58,8 +62,10 @@ pub(crate) fn run(
 ) -> Result<(RawDocumentBuf, SelectedConnection)> {
     let mut held = None;
     let number = Cell::new(None);
+    let steps = Steps::new(operation.bounds(client.deployment().bounds));
     let mut operation = Operation {
         number: Some(&number),
+        steps: Some(&steps),
         ..*operation
     };
     if !operation.has_reply() {
@@ -80,9 +86,19 @@ pub(crate) fn run(
         }
         Err(error) => {
             client.deployment().sessions.end(held, None);
-            Err(refusal::explained(error))
+            Err(explained(error, &steps))
         }
     }
+}
+
+/// Completes the error of an operation: its cause, and in a timeout the time that the steps took.
+#[cold]
+fn explained(error: Error, steps: &Steps<'_>) -> Error {
+    let error = match error.is_timeout() {
+        true => error.with_timing(steps.timing()),
+        false => error,
+    };
+    refusal::explained(error)
 }
 
 /// Runs an operation until an attempt succeeds or no other one is allowed. All attempts use one session: `held`, if it is
@@ -94,7 +110,7 @@ fn run_attempts(
     held: &mut Option<ServerSession>,
 ) -> Result<(RawDocumentBuf, SelectedConnection)> {
     event::begin_operation();
-    let deadline = operation.limit.begin(client.deployment().options);
+    let deadline = client.deployment().begin(operation)?;
     run_until(client, operation, fields, held, deadline)
 }
 
@@ -112,7 +128,15 @@ fn run_until(
     operation.session.check(deployment.sessions)?;
     let mut attempts: Option<Attempts> = None;
     let mut deprioritized = Vec::new();
-    let selecting = SelectingOperation::new(operation.command.name(), operation.id);
+    let own;
+    let steps = match operation.steps {
+        Some(steps) => steps,
+        None => {
+            own = Steps::default();
+            &own
+        }
+    };
+    let selecting = SelectingOperation::new(operation.command.name(), operation.id, steps);
     loop {
         let requirement = match operation.kind {
             OperationKind::RetryableWrite | OperationKind::Write => match operation.read_preference
@@ -125,13 +149,23 @@ fn run_until(
             _ => ServerRequirement::Read(preference),
         };
         let selection = timeout::of_selection(deployment.options, deadline);
+        let started = deployment.has_listener().then(Instant::now);
         let selected =
             deployment
                 .topology
                 .select(requirement, &deprioritized, selection, &selecting);
+        if let Some(started) = started {
+            steps.prepare(Prepared {
+                server_selection: started.elapsed(),
+                ..Prepared::default()
+            });
+        }
         let selected = match (selected, &mut attempts) {
             (Ok(selected), None) => selected,
             (Ok(selected), Some(attempts)) if attempts.may_use((&selected).into()) => selected,
+            (Err(error), Some(attempts)) if error.is_cancelled() => {
+                return Err(attempts.cancelled(error));
+            }
             // The previous error is more useful than "no server available".
             (Err(error), Some(attempts)) => {
                 return Err(match timeout::elapsed_after(&error, deadline) {
@@ -149,7 +183,7 @@ fn run_until(
             };
         // Most operations succeed at once. So nothing is computed for retries before the first error.
         let attempts = attempts.get_or_insert_with(|| deployment.attempts(operation, deadline));
-        if prepare_retry(attempts, error, (&selected).into(), deadline)?.deprioritize {
+        if prepare_retry(attempts, error, (&selected).into(), deadline, steps)?.deprioritize {
             deprioritized.push(selected.server.address().clone());
         }
         deployment = client.deployment();
@@ -165,6 +199,7 @@ fn prepare_retry(
     error: Error,
     server: AttemptServer,
     deadline: Option<Deadline>,
+    steps: &Steps<'_>,
 ) -> Result<Retry> {
     let elapsed = timeout::elapsed_after(&error, deadline);
     let retry = attempts.failed(error, server, elapsed)?;
@@ -174,7 +209,10 @@ fn prepare_retry(
         Some(Err(elapsed)) => return Err(attempts.timed_out(elapsed)),
         // The pause would not leave any time for the next attempt.
         Some(Ok(Some(remaining))) if remaining <= pause => return Err(attempts.give_up()),
-        _ => thread::sleep(pause),
+        _ => steps.pause(pause),
+    }
+    if steps.is_cancelled() {
+        return Err(attempts.cancelled(Error::cancelled(Cancelled::Pause)));
     }
     if let Some(last) = attempts.last() {
         debug!(target: "mongotls::command", "another attempt after: {last}");
@@ -193,7 +231,12 @@ pub(crate) fn run_at(
 ) -> Result<RawDocumentBuf> {
     event::begin_operation();
     let mut deployment = client.deployment();
-    let deadline = operation.limit.begin(deployment.options);
+    let steps = Steps::new(operation.bounds(deployment.bounds));
+    let operation = &Operation {
+        steps: Some(&steps),
+        ..*operation
+    };
+    let deadline = deployment.begin(operation)?;
     let mut attempts: Option<Attempts> = None;
     let mut spare = Some(spare);
     loop {
@@ -203,8 +246,8 @@ pub(crate) fn run_at(
             Err(error) => error,
         };
         let attempts = attempts.get_or_insert_with(|| deployment.attempts(operation, deadline));
-        prepare_retry(attempts, error, AttemptServer::OF_CURSOR, deadline)
-            .map_err(refusal::explained)?;
+        prepare_retry(attempts, error, AttemptServer::OF_CURSOR, deadline, &steps)
+            .map_err(|error| explained(error, &steps))?;
         deployment = client.deployment();
     }
 }
@@ -221,7 +264,7 @@ pub(crate) fn run_on_known_server(
     let Some(selected) = deployment.topology.select_known(requirement) else {
         return Ok(());
     };
-    let deadline = operation.limit.begin(deployment.options);
+    let deadline = deployment.begin(operation)?;
     deployment.attempt(&selected, operation, &mut (), &mut None, deadline, deadline)?;
     Ok(())
 }
@@ -231,19 +274,34 @@ pub(crate) fn run_on_known_server(
 pub(crate) fn check_out(client: &dyn HasDeployment, name: &str) -> Result<SelectedConnection> {
     event::begin_operation();
     let deployment = client.deployment();
-    let deadline = TimeLimit::OfClient.begin(deployment.options);
-    let deadline = timeout::of_selection(deployment.options, deadline);
     let primary = ReadPreference::default();
     let requirement = ServerRequirement::Read(&primary);
     let id = OperationId::default();
-    let selecting = SelectingOperation::new(name, &id);
+    let steps = Steps::new(deployment.bounds);
+    let command = RawDocumentBuf::new();
+    let operation = Operation {
+        steps: Some(&steps),
+        ..Operation::new("", &command, &id)
+    };
+    let deadline = deployment.begin(&operation)?;
+    let deadline = timeout::of_selection(deployment.options, deadline);
+    let selecting = SelectingOperation::new(name, &id, &steps);
     let selected = deployment
         .topology
-        .select(requirement, &[], deadline, &selecting)?;
-    deployment.check_out(&selected, deadline)
+        .select(requirement, &[], deadline, &selecting);
+    let connection =
+        selected.and_then(|selected| deployment.check_out(&selected, deadline, &steps));
+    connection.map_err(|error| explained(error, &steps))
 }
 
 impl Deployment<'_> {
+    /// Returns the deadline of an operation that begins now.
+    fn begin(self, operation: &Operation<'_>) -> Result<Option<Deadline>> {
+        operation.check_cancelled(Cancelled::BeforeStart)?;
+        let bounds = operation.bounds(self.bounds);
+        timeout::begin(operation.limit, self.options, bounds)
+    }
+
     /// Runs an operation once on the selected server. `selection` limits the check-out, with the handshake of a new
     /// connection, and `deadline` the command.
     fn attempt(
@@ -255,7 +313,15 @@ impl Deployment<'_> {
         selection: Option<Deadline>,
         deadline: Option<Deadline>,
     ) -> Result<(RawDocumentBuf, SelectedConnection)> {
-        let mut connection = self.check_out(selected, selection)?;
+        let own;
+        let steps = match operation.steps {
+            Some(steps) => steps,
+            None => {
+                own = Steps::default();
+                &own
+            }
+        };
+        let mut connection = self.check_out(selected, selection, steps)?;
         let reply = self.send(&mut connection, operation, fields, held, deadline)?;
         Ok((reply, connection))
     }
@@ -269,11 +335,21 @@ impl Deployment<'_> {
         spare: &mut Option<Vec<u8>>,
         deadline: Option<Deadline>,
     ) -> Result<RawDocumentBuf> {
+        let own;
+        let steps = match operation.steps {
+            Some(steps) => steps,
+            None => {
+                own = Steps::default();
+                &own
+            }
+        };
         let mut checked_out;
         let selected = match &mut target.place {
             Place::Connection(pinned) => &mut **pinned,
             Place::Server(server) => {
-                checked_out = server.check_out(timeout::of_selection(self.options, deadline))?;
+                let deadline = timeout::of_selection(self.options, deadline);
+                steps.prepare(Prepared::default());
+                checked_out = self.timed(steps, || server.check_out(deadline, steps))?;
                 &mut checked_out
             }
         };
@@ -306,13 +382,37 @@ impl Deployment<'_> {
         Attempts::new(kind, self.options, has_limit).with_evidence(evidence)
     }
 
+    /// Returns true if a listener receives the events of commands, with the time of each step.
+    fn has_listener(self) -> bool {
+        self.options.listener.listens_to(EventKind::Command)
+    }
+
+    /// Makes a check-out, and records its time if a listener needs it.
+    fn timed<T>(self, steps: &Steps<'_>, check_out: impl FnOnce() -> Result<T>) -> Result<T> {
+        if !self.has_listener() {
+            return check_out();
+        }
+        let (before, started) = (steps.timing(), Instant::now());
+        let outcome = check_out();
+        let after = steps.timing();
+        steps.prepare(Prepared {
+            check_out: started.elapsed(),
+            establishing: after.establishing.saturating_sub(before.establishing),
+            pool: after.pool.filter(|_| before.check_out != after.check_out),
+            ..steps.prepared()
+        });
+        outcome
+    }
+
     /// Checks out a connection to the selected server.
     fn check_out(
         self,
         selected: &Selected,
         deadline: Option<Deadline>,
+        steps: &Steps<'_>,
     ) -> Result<SelectedConnection> {
-        let connection = selected.server.pool().check_out(deadline)?;
+        let pool = selected.server.pool();
+        let connection = self.timed(steps, || pool.check_out_for(deadline, steps))?;
         if connection.is_new() {
             self.topology.greeted(&connection);
         }
@@ -410,9 +510,10 @@ impl Deployment<'_> {
             operation_id: Some(operation.id),
             has_reply: operation.has_reply(),
             allows_more: operation.allows_more,
+            prepared: operation.steps.map(Steps::prepared).unwrap_or_default(),
         };
         let connection = &mut selected.connection;
-        let reply = self.run_reauthenticating(connection, &request, fields, deadline);
+        let reply = self.run_cancellable(connection, operation, &request, fields, deadline);
         let must_retry = match &reply {
             Ok(reply) if kind == OperationKind::RetryableWrite => {
                 check_write_concern(reply, server).err()
@@ -440,6 +541,32 @@ impl Deployment<'_> {
             None => reply,
         };
         timeout::transformed(reply, whole)
+    }
+
+    /// Runs a command, unless the program cancels the operation. Then the connection is closed, because its reply is
+    /// outstanding.
+    fn run_cancellable(
+        self,
+        connection: &mut Connection,
+        operation: &Operation<'_>,
+        request: &Request<'_>,
+        fields: &mut dyn ReadReply,
+        deadline: Option<Deadline>,
+    ) -> Result<RawDocumentBuf> {
+        let register =
+            |steps: &Steps<'_>| steps.register(|| Arc::clone(connection.interrupt()) as _);
+        let registered = operation.steps.map(register).unwrap_or_default();
+        let outcome = operation
+            .check_cancelled(Cancelled::BeforeSending)
+            .and_then(|()| self.run_reauthenticating(connection, request, fields, deadline));
+        if !registered.is_empty() {
+            drop(registered);
+            connection.note_interruption();
+        }
+        if let (Err(_), Some(steps)) = (&outcome, operation.steps) {
+            steps.exchanged(connection.timing());
+        }
+        outcome
     }
 
     /// Runs a command. If the server requires that the user authenticates again, does so and runs the command once more.

@@ -26,6 +26,7 @@ impl KillCursors<'_> {
         let operation = Operation {
             kind: OperationKind::Cursor,
             limit: self.limit,
+            is_cleanup: true,
             session: OperationSession::of(self.session),
             ..Operation::new(self.database, self, self.operation_id)
         };

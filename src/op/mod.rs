@@ -56,10 +56,16 @@ pub(crate) use self::kind::OperationKind;
 pub(crate) use self::queue::{QueuedWrite, Rules, WriteQueue};
 pub(crate) use self::session::OperationSession;
 pub(crate) use self::target::CursorTarget;
-pub(crate) use self::timeout::{CursorTimeout, CursorTiming, TimeLimit, transformed_write};
+pub(crate) use self::timeout::{
+    CursorTimeout, CursorTiming, TimeLimit, is_limited, transformed_write,
+};
+use crate::bounds::Bounds;
 pub(crate) use crate::conn::MaxTime;
+use crate::error::{Error, Result};
 use crate::event::OperationId;
 use crate::options::{ReadConcern, ReadPreference, WriteConcern};
+use crate::reason::cancel::Cancelled;
+use crate::steps::Steps;
 use crate::wire::request::{DocumentSequence, EncodeCommand};
 
 /// The description of an operation, by which the executor runs it.
@@ -81,6 +87,11 @@ pub(crate) struct Operation<'a> {
     pub(crate) id: &'a OperationId,
     /// The time limit of this operation in all.
     pub(crate) limit: TimeLimit,
+    /// True if the operation cleans up after another one, such as `killCursors`. It has only its own limit: the bounds of
+    /// the program do not apply.
+    pub(crate) is_cleanup: bool,
+    /// The steps of the operation while it runs. The executor provides them.
+    pub(crate) steps: Option<&'a Steps<'a>>,
     /// The part of the limit that the server gets.
     pub(crate) max_time: MaxTime,
     /// The members of a replica set that may run the command. `None`: the primary.
@@ -121,6 +132,8 @@ impl<'a> Operation<'a> {
             kind: OperationKind::Generic,
             id,
             limit: TimeLimit::default(),
+            is_cleanup: false,
+            steps: None,
             max_time: MaxTime::default(),
             read_preference: None,
             read_concern: None,
@@ -143,6 +156,22 @@ impl<'a> Operation<'a> {
                 OperationKind::Write
             }
             (kind, _) => kind,
+        }
+    }
+
+    /// The limits of the program that apply: those of the client's handle, except for cleaning up.
+    fn bounds<'b>(&self, of_client: &'b Bounds) -> &'b Bounds {
+        match self.is_cleanup {
+            true => Bounds::NONE,
+            false => of_client,
+        }
+    }
+
+    /// Returns an error if the program has cancelled the operation.
+    fn check_cancelled(&self, at: Cancelled) -> Result<()> {
+        match self.steps.is_some_and(Steps::is_cancelled) {
+            true => Err(Error::cancelled(at)),
+            false => Ok(()),
         }
     }
 

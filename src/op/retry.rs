@@ -161,6 +161,9 @@ impl Attempts {
             ServerType::Mongos | ServerType::LoadBalancer
         );
         self.written = self.written.max(self.evidence.of(&error, is_router));
+        if error.is_cancelled() {
+            return Err(self.cancelled(error));
+        }
         if let Some(elapsed) = elapsed.filter(|_| error.is_timeout()) {
             return Err(self.timed_out_in(error, elapsed));
         }
@@ -204,6 +207,11 @@ impl Attempts {
         let last = self.last.take();
         last.unwrap_or_else(|| Error::protocol("an operation failed without an error"))
             .with_written(self.written)
+    }
+
+    /// Returns the error of an operation that the program has cancelled, with the strongest evidence of its attempts.
+    pub(crate) fn cancelled(&mut self, error: Error) -> Error {
+        error.with_written(self.written)
     }
 
     /// Returns the error of the operation if its time limit has passed before another attempt.

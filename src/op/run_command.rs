@@ -56,9 +56,10 @@ pub(crate) fn run_for_cursor(
     command: &Command,
     session: Option<&SessionState>,
 ) -> Result<Opened> {
-    let of_client = || TimeoutMs::of_client(client.deployment().options);
+    let deployment = client.deployment();
+    let of_client = || TimeoutMs::of_client(deployment.options);
     let timeout = command.timeout_ms().or_else(of_client);
-    let (limit, max_time, timeout) = CursorTiming::of(command).begin(timeout)?;
+    let (limit, max_time, timeout) = CursorTiming::of(command).begin(timeout, deployment.bounds)?;
     let limits = (limit, max_time);
     let mut fields = CursorFields::of_first_batch();
     let id = OperationId::default();
@@ -82,8 +83,9 @@ fn execute_command(
     fields: &mut dyn ReadReply,
 ) -> Result<(RawDocumentBuf, SelectedConnection)> {
     let body = command.body()?;
+    let deployment = client.deployment();
     let replaces = max_time == MaxTime::Remaining
-        && limit.reaches_server(client.deployment().options)
+        && limit.reaches_server(deployment.options, deployment.bounds)
         && has_field(body, MAX_TIME);
     let without_max_time = replaces
         .then(|| without_field(body, MAX_TIME))

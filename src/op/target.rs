@@ -11,6 +11,7 @@ use crate::options::{ReadPreference, ReadPreferenceMode};
 use crate::pool::PinnedBy;
 use crate::sdam::{ServerConnection, ServerPool, ServerType, TopologyType};
 use crate::session::{ImplicitSession, Lifetime};
+use crate::steps::Steps;
 use crate::time::Deadline;
 
 /// A connection that is checked out, and the types by which its server was selected.
@@ -161,9 +162,13 @@ pub(super) struct TargetServer {
 }
 
 impl TargetServer {
-    pub(super) fn check_out(&self, deadline: Option<Deadline>) -> Result<SelectedConnection> {
+    pub(super) fn check_out(
+        &self,
+        deadline: Option<Deadline>,
+        steps: &Steps<'_>,
+    ) -> Result<SelectedConnection> {
         Ok(SelectedConnection {
-            connection: self.pool.check_out(deadline)?,
+            connection: self.pool.check_out_for(deadline, steps)?,
             topology_type: self.topology_type,
             server_type: self.server_type,
             min_round_trip_time: self.min_round_trip_time,

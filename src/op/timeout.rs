@@ -1,13 +1,15 @@
 //! The time limits of operations and of cursors ("Client Side Operations Timeout").
 //!
 //! An operation has one deadline from its start to its result. It comes from `timeoutMS` of the call, of the database or
-//! of the client, in this order, or it is that of a larger whole. If no level sets `timeoutMS`, there is no deadline, and
-//! each step has its own limit. A `timeoutMS` of zero gives a deadline that never passes: the steps have no limits of
+//! of the client, in this order, or it is that of a larger whole. An instant that the program passes down
+//! ([`Bounds`]) works like a `timeoutMS` that ends then; the earlier one counts. If no level sets a limit, there is no
+//! deadline, and each step has its own limit. A `timeoutMS` of zero gives a deadline that never passes: the steps have no limits of
 //! their own then, except `serverSelectionTimeoutMS` and `connectTimeoutMS`.
 
 use std::time::{Duration, Instant};
 
 use super::MaxTime;
+use crate::bounds::Bounds;
 use crate::command::Command;
 use crate::error::{Error, Result};
 use crate::options::{ClientOptions, CursorTimeoutMode, CursorType};
@@ -56,8 +58,9 @@ impl TimeLimit {
     }
 
     /// Returns true if the command has a deadline that the server learns of.
-    pub(crate) fn reaches_server(self, options: &ClientOptions) -> bool {
+    pub(crate) fn reaches_server(self, options: &ClientOptions, bounds: &Bounds) -> bool {
         match self {
+            _ if bounds.deadline().is_some() => true,
             Self::OfClient => options.timeout.is_some_and(|limit| !limit.is_zero()),
             Self::Of(timeout) => !timeout.limit.is_zero(),
             Self::Until(deadline) => deadline.at().is_some() && deadline.replaces_step_limits(),
@@ -78,6 +81,40 @@ impl TimeLimit {
             }
         }
     }
+}
+
+/// Returns the deadline of an operation that begins now: that of its own limit, or the one that the program passes down
+/// if that is earlier. The clock is read only if there is one.
+///
+/// # Errors
+/// If the deadline of the program has passed.
+pub(super) fn begin(
+    limit: TimeLimit,
+    options: &ClientOptions,
+    bounds: &Bounds,
+) -> Result<Option<Deadline>> {
+    let own = limit.begin(options);
+    let Some(at) = bounds.deadline() else {
+        return Ok(own);
+    };
+    let now = Instant::now();
+    if at <= now {
+        return Err(Error::deadline_passed());
+    }
+    let passed_down = Deadline::passed_down(at, now);
+    Ok(Some(
+        own.map_or(passed_down, |own| own.earlier(passed_down)),
+    ))
+}
+
+/// Returns true if the time of an operation is limited as a whole. `timeout` is `timeoutMS` of the operation.
+pub(crate) fn is_limited(
+    timeout: Option<TimeoutMs>,
+    options: &ClientOptions,
+    bounds: &Bounds,
+) -> bool {
+    let timeout = timeout.or_else(|| TimeoutMs::of_client(options));
+    bounds.deadline().is_some() || timeout.is_some_and(|it| !it.limit.is_zero())
 }
 
 /// Returns the deadline of the next server selection and check-out of an operation with the deadline `whole`, if
@@ -108,11 +145,10 @@ pub(crate) fn transformed<T>(outcome: Result<T>, deadline: Option<Deadline>) -> 
     })
 }
 
-/// The same for the code of a failed write, or of a failure to acknowledge it, in a reply with `ok: 1`. `timeout` is that
-/// of the operation or of its client.
-pub(crate) fn transformed_write<T>(outcome: Result<T>, timeout: Option<TimeoutMs>) -> Result<T> {
+/// The same for the code of a failed write, or of a failure to acknowledge it, in a reply with `ok: 1`. `is_limited`: see
+/// the function of this name.
+pub(crate) fn transformed_write<T>(outcome: Result<T>, is_limited: bool) -> Result<T> {
     outcome.map_err(|error| {
-        let is_set = timeout.is_some_and(|timeout| !timeout.limit.is_zero());
         let is_expired = error.write_failure().is_some_and(|failure| {
             let of_writes = failure.errors.iter().map(|error| error.code);
             let of_concern = failure.concern_error.iter().map(|error| error.code);
@@ -120,7 +156,7 @@ pub(crate) fn transformed_write<T>(outcome: Result<T>, timeout: Option<TimeoutMs
                 .chain(of_concern)
                 .any(|code| code == MAX_TIME_MS_EXPIRED)
         });
-        match is_set && is_expired {
+        match is_limited && is_expired {
             true => error.into_timeout(),
             false => error,
         }
@@ -159,7 +195,8 @@ impl CursorTiming {
         }
     }
 
-    /// Begins the command that opens the cursor. Returns its limit, its `maxTimeMS`, and the limits of the cursor.
+    /// Begins the command that opens the cursor. Returns its limit, its `maxTimeMS`, and the limits of the cursor. `bounds`
+    /// are those of the program, which apply to each command of the cursor.
     ///
     /// # Errors
     /// If the options contradict each other ("Cursors", "Tailable Cursors"; "Run Command", "Client Side Operations
@@ -167,6 +204,7 @@ impl CursorTiming {
     pub(crate) fn begin(
         self,
         timeout: Option<TimeoutMs>,
+        bounds: &Bounds,
     ) -> Result<(TimeLimit, MaxTime, CursorTimeout)> {
         use CursorTimeoutMode::{CursorLifetime, Iteration};
         let is_tailable = self.cursor_type.is_tailable();
@@ -193,11 +231,11 @@ impl CursorTiming {
             }
         }
         let Some(timeout) = timeout else {
-            return Ok((
-                TimeLimit::OfClient,
-                MaxTime::Absent,
-                CursorTimeout::default(),
-            ));
+            let max_time = match (bounds.deadline(), self.cursor_type) {
+                (None, _) | (_, CursorType::Tailable) => MaxTime::Absent,
+                (Some(_), _) => MaxTime::Remaining,
+            };
+            return Ok((TimeLimit::OfClient, max_time, CursorTimeout::default()));
         };
         let mode = match is_tailable {
             true => Iteration,
@@ -308,6 +346,28 @@ mod tests {
     }
 
     #[test]
+    fn the_deadline_of_the_program_counts_if_it_is_earlier() {
+        let now = Instant::now();
+        let kind = |timeout: u64, deadline: u64, text: &str| {
+            let limit = match timeout {
+                0 => TimeLimit::OfClient,
+                timeout => TimeLimit::Of(of_call(timeout)),
+            };
+            let bounds = Bounds::NONE.until(now + MS(deadline));
+            let deadline = begin(limit, &options(text), &bounds);
+            deadline.map(|it| it.unwrap().elapsed().kind)
+        };
+        let kind_of = |timeout, deadline, text| kind(timeout, deadline, text).unwrap();
+        assert_eq!(kind_of(5_000, 60_000, ""), TimeoutKind::Operation);
+        assert_eq!(kind_of(60_000, 5_000, ""), TimeoutKind::Deadline);
+        assert_eq!(kind_of(0, 5_000, ""), TimeoutKind::Deadline);
+        assert_eq!(kind_of(0, 5_000, "timeoutMS=0"), TimeoutKind::Deadline);
+        assert_eq!(kind_of(0, 60_000, "timeoutMS=5000"), TimeoutKind::Client);
+        let passed = kind(60_000, 0, "").unwrap_err();
+        assert_eq!((passed.kind(), passed.stage()), (ErrorKind::Timeout, None));
+    }
+
+    #[test]
     fn selection_is_limited_by_both_options() {
         let kind_of = |text: &str| {
             let options = options(text);
@@ -363,7 +423,7 @@ mod tests {
                 timeout_mode,
                 max_await_time: None,
             };
-            let (_, max_time, cursor) = timing.begin(timeout).unwrap();
+            let (_, max_time, cursor) = timing.begin(timeout, Bounds::NONE).unwrap();
             (max_time, cursor.lifetime.is_some())
         };
         let set = Some(of_call(100));
@@ -399,7 +459,7 @@ mod tests {
                 timeout_mode,
                 max_await_time: wait.map(MS),
             };
-            let error = timing.begin(timeout.map(of_call)).err()?;
+            let error = timing.begin(timeout.map(of_call), Bounds::NONE).err()?;
             assert_eq!(error.kind(), ErrorKind::InvalidArgument);
             Some(error.to_string())
         };

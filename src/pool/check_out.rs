@@ -5,20 +5,26 @@ use std::time::Instant;
 
 use super::guard::PooledConnection;
 use super::state::{CheckOutRefusal, CheckOutStep, Counts, Lease};
-use super::wait_queue::CheckOut;
+use super::wait_queue::{CheckOut, Patience, Waiter};
 use super::{Dial, Pool, Pooled};
+use crate::cancel::{Registration, Wake};
+use crate::data::timing::PoolLoad;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{self, ConnectionCheckOutFailedReason, PoolEventKind};
+use crate::reason::cancel::Cancelled;
+use crate::steps::Steps;
 use crate::time::{Deadline, TimeoutKind};
 
 impl<D: Dial> Pool<D> {
     /// Checks out an available connection, or a new one if there is capacity, or whichever comes first.
     ///
     /// `deadline` limits the wait and, with `connectTimeoutMS`, the time for establishing a new connection. The wait is
-    /// also limited by `waitQueueTimeoutMS`, unless `deadline` comes from `timeoutMS`.
-    pub(crate) fn check_out(
+    /// also limited by `waitQueueTimeoutMS`, unless `deadline` comes from `timeoutMS`. `steps` are those of the operation,
+    /// which may be cancelled.
+    pub(crate) fn check_out_for(
         self: &Arc<Self>,
         deadline: Option<Deadline>,
+        steps: &Steps<'_>,
     ) -> Result<PooledConnection<D>> {
         if self.is_inherited() {
             return Err(Error::of_the_parent().with_server(&self.server));
@@ -30,7 +36,7 @@ impl<D: Dial> Pool<D> {
             pool: self,
             started,
         };
-        let outcome = self.wait_for_connection(started, deadline);
+        let outcome = self.wait_for_connection(started, deadline, steps);
         std::mem::forget(in_progress);
         match &outcome {
             Ok(connection) => self.emit(|| PoolEventKind::ConnectionCheckedOut {
@@ -46,14 +52,29 @@ impl<D: Dial> Pool<D> {
         outcome.map_err(|(_, error)| error)
     }
 
+    /// Checks out a connection outside of any operation.
+    #[cfg(any(test, feature = "_internals"))]
+    pub(crate) fn check_out(
+        self: &Arc<Self>,
+        deadline: Option<Deadline>,
+    ) -> Result<PooledConnection<D>> {
+        self.check_out_for(deadline, &Steps::default())
+    }
+
     fn wait_for_connection(
         self: &Arc<Self>,
         started: Instant,
         deadline: Option<Deadline>,
+        steps: &Steps<'_>,
     ) -> Result<PooledConnection<D>, (ConnectionCheckOutFailedReason, Error)> {
         let own = || Deadline::after(started, self.wait_queue_timeout, TimeoutKind::WaitQueue);
         let wait_deadline = event::within_listener_limit(Deadline::of_step(own, deadline), started);
-        let (mut outcome, closed) = self.queue.check_out(started, wait_deadline.at());
+        let patience = || WaitInQueue {
+            deadline: wait_deadline.at(),
+            steps,
+            max_size: self.max_size,
+        };
+        let (mut outcome, closed) = self.queue.check_out(started, patience());
         event::listener_waited(started);
         self.close_all(closed);
         // The clock is not read again: a connection that a thread has waited for was in use meanwhile.
@@ -71,13 +92,13 @@ impl<D: Dial> Pool<D> {
                     now = Instant::now();
                     let (next, closed) =
                         self.queue
-                            .check_out_instead(lease, connection, now, wait_deadline.at());
+                            .check_out_instead(lease, connection, now, patience());
                     self.close_all(closed);
                     self.wake_maintenance();
                     outcome = next;
                 }
                 CheckOut::Served(CheckOutStep::Establish(lease)) => {
-                    let error = match self.establish(lease, deadline) {
+                    let error = match self.establish_for(lease, deadline, steps) {
                         Ok(connection) => {
                             self.close_all(self.queue.established(lease, Instant::now()));
                             return Ok(self.guard(lease, connection, true));
@@ -86,7 +107,7 @@ impl<D: Dial> Pool<D> {
                     };
                     now = Instant::now();
                     let another = match error.is_local_limit() {
-                        true => self.queue.check_out_another(now, wait_deadline.at()),
+                        true => self.queue.check_out_another(now, patience()),
                         false => None,
                     };
                     let Some((next, closed)) = another else {
@@ -102,6 +123,10 @@ impl<D: Dial> Pool<D> {
                 }
                 CheckOut::Served(CheckOutStep::Refused(CheckOutRefusal::Paused)) => {
                     let error = Error::pool_cleared(self.cleared_by()).with_server(&self.server);
+                    return Err((ConnectionCheckOutFailedReason::ConnectionError, error));
+                }
+                CheckOut::Cancelled => {
+                    let error = Error::cancelled(Cancelled::CheckOut).with_server(&self.server);
                     return Err((ConnectionCheckOutFailedReason::ConnectionError, error));
                 }
                 CheckOut::TimedOut(counts) => {
@@ -150,6 +175,57 @@ impl<D: Dial> Pool<D> {
                 "{in_use} in use, {pending} being established, {others} other threads waiting"
             ),
         )
+    }
+}
+
+/// The wait of an operation in the queue.
+struct WaitInQueue<'a> {
+    deadline: Option<Instant>,
+    steps: &'a Steps<'a>,
+    /// `maxPoolSize`, or `None` for no limit.
+    max_size: Option<usize>,
+}
+
+/// Ends a wait in the queue when it is dropped.
+struct RegisteredWait<'a> {
+    steps: &'a Steps<'a>,
+    started: Instant,
+    _registered: Vec<Registration>,
+}
+
+impl<'a, C: Send + 'static> Patience<C> for WaitInQueue<'a> {
+    type Wait = RegisteredWait<'a>;
+
+    fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    fn begin(&self, waiter: &Arc<Waiter<C>>, counts: Counts) -> RegisteredWait<'a> {
+        self.steps.found_pool_busy(PoolLoad {
+            max_pool_size: self.max_size,
+            waiting: counts.waiting,
+        });
+        RegisteredWait {
+            steps: self.steps,
+            started: Instant::now(),
+            _registered: self.steps.register(|| Arc::clone(waiter) as _),
+        }
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.steps.is_cancelled()
+    }
+}
+
+impl Drop for RegisteredWait<'_> {
+    fn drop(&mut self) {
+        self.steps.waited_for_connection(self.started);
+    }
+}
+
+impl<C: Send> Wake for Waiter<C> {
+    fn wake(&self) {
+        self.notify();
     }
 }
 

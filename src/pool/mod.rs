@@ -61,7 +61,9 @@ use crate::event::{
 use crate::ffi::fork;
 use crate::logging::Component;
 use crate::options::ClientOptions;
+use crate::reason::cancel::Cancelled;
 use crate::socket::Interrupt;
+use crate::steps::Steps;
 use crate::sync::Mutex;
 use crate::time::Deadline;
 
@@ -114,6 +116,8 @@ pub(crate) struct Pool<D: Dial> {
     server: ServerAddress,
     dialer: Arc<D>,
     queue: WaitQueue<D::Connection, Arc<Interrupt>>,
+    /// `maxPoolSize`, or `None` for no limit.
+    max_size: Option<usize>,
     wait_queue_timeout: Option<Duration>,
     listener: EventListener,
     log: LogSettings,
@@ -208,6 +212,7 @@ impl<D: Dial> Pool<D> {
         Arc::new(Self {
             server,
             dialer,
+            max_size: Some(limits.max_size).filter(|size| *size != usize::MAX),
             queue: WaitQueue::new(limits),
             wait_queue_timeout,
             listener,
@@ -277,11 +282,25 @@ impl<D: Dial> Pool<D> {
         }
     }
 
+    /// Establishes the connection of a lease for an operation, which may be cancelled meanwhile.
+    fn establish_for(
+        self: &Arc<Self>,
+        lease: Lease,
+        deadline: Option<Deadline>,
+        steps: &Steps<'_>,
+    ) -> Result<D::Connection> {
+        let started = Instant::now();
+        let outcome = self.establish(lease, deadline, steps);
+        steps.established(started);
+        outcome
+    }
+
     /// Establishes the connection of a lease. The lease is returned if this fails or panics.
     fn establish(
         self: &Arc<Self>,
         lease: Lease,
         deadline: Option<Deadline>,
+        steps: &Steps<'_>,
     ) -> Result<D::Connection> {
         let started = Instant::now();
         self.emit(|| PoolEventKind::ConnectionCreated {
@@ -290,9 +309,14 @@ impl<D: Dial> Pool<D> {
         let place = PendingConnection { pool: self, lease };
         let interrupt = self.queue.handle(lease).unwrap_or_default();
         let mut served_by = |service: ObjectId| self.queue.serves(lease, service.bytes());
-        let outcome = self
-            .dialer
-            .dial(&self.server, lease, &interrupt, deadline, &mut served_by);
+        let registered = steps.register(|| Arc::clone(&interrupt) as _);
+        let outcome = match steps.is_cancelled() {
+            true => Err(Error::cancelled(Cancelled::Establishing).with_server(&self.server)),
+            false => self
+                .dialer
+                .dial(&self.server, lease, &interrupt, deadline, &mut served_by),
+        };
+        drop(registered);
         if outcome.is_ok() {
             self.emit(|| PoolEventKind::ConnectionReady {
                 connection_id: lease.id,
@@ -306,6 +330,9 @@ impl<D: Dial> Pool<D> {
         }
         let outcome = match outcome {
             // The interruption came at the last moment, or from the program's listener.
+            Ok(_) if interrupt.is_cancelled() => {
+                Err(Error::cancelled(Cancelled::Establishing).with_server(&self.server))
+            }
             Ok(_) if interrupt.is_interrupted() => {
                 Err(Error::interrupted().with_server(&self.server))
             }
@@ -586,7 +613,7 @@ impl<D: Dial> Maintained for Pool<D> {
         let Some(lease) = self.queue.populate(Instant::now()) else {
             return false;
         };
-        match self.establish(lease, None) {
+        match self.establish(lease, None, &Steps::default()) {
             Ok(connection) => {
                 self.close_all(self.queue.populated(lease, connection, Instant::now()));
                 true

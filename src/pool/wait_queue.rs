@@ -36,6 +36,38 @@ pub(super) enum CheckOut<C> {
     Served(CheckOutStep<C>),
     /// The wait timed out.
     TimedOut(Counts),
+    /// The program cancelled the operation that waits.
+    Cancelled,
+}
+
+/// How long a thread waits, and what else may end its wait.
+pub(super) trait Patience<C> {
+    /// Ends the registration of the wait when it is dropped.
+    type Wait;
+
+    /// The instant at which the wait ends.
+    fn deadline(&self) -> Option<Instant>;
+
+    /// Registers a wait that begins now. `counts` has the numbers with the waiting thread.
+    fn begin(&self, waiter: &Arc<Waiter<C>>, counts: Counts) -> Self::Wait;
+
+    /// Returns true if the wait must end.
+    fn is_cancelled(&self) -> bool;
+}
+
+/// A wait that nothing but its deadline ends.
+impl<C> Patience<C> for Option<Instant> {
+    type Wait = ();
+
+    fn deadline(&self) -> Option<Instant> {
+        *self
+    }
+
+    fn begin(&self, _: &Arc<Waiter<C>>, _: Counts) {}
+
+    fn is_cancelled(&self) -> bool {
+        false
+    }
 }
 
 /// One waiting thread.
@@ -53,15 +85,15 @@ impl<C, H: Clone + Default> WaitQueue<C, H> {
         }
     }
 
-    /// Waits for a connection, or for the right to establish one, until `deadline`.
+    /// Waits for a connection, or for the right to establish one, as long as `patience` says.
     pub(super) fn check_out(
         &self,
         now: Instant,
-        deadline: Option<Instant>,
+        patience: impl Patience<C>,
     ) -> (CheckOut<C>, Closed<C>) {
         let mut state = self.lock();
         let served = state.check_out(now, H::default);
-        self.served_or_wait(state, served, false, deadline)
+        self.served_or_wait(state, served, false, patience)
     }
 
     /// Does the same as [`check_out`](Self::check_out) for a thread whose connection turned out to be dead. It stays
@@ -71,12 +103,12 @@ impl<C, H: Clone + Default> WaitQueue<C, H> {
         dead: Lease,
         connection: C,
         now: Instant,
-        deadline: Option<Instant>,
+        patience: impl Patience<C>,
     ) -> (CheckOut<C>, Closed<C>) {
         let mut state = self.lock();
         let served = state.check_out_instead(dead, connection, now, H::default);
         self.notify_if_drained(&state);
-        self.served_or_wait(state, served, true, deadline)
+        self.served_or_wait(state, served, true, patience)
     }
 
     /// Does the same as [`check_out`](Self::check_out) for a thread that could not establish a connection because of
@@ -84,11 +116,11 @@ impl<C, H: Clone + Default> WaitQueue<C, H> {
     pub(super) fn check_out_another(
         &self,
         now: Instant,
-        deadline: Option<Instant>,
+        patience: impl Patience<C>,
     ) -> Option<(CheckOut<C>, Closed<C>)> {
         let mut state = self.lock();
         let served = state.check_out_another(now, H::default)?;
-        Some(self.served_or_wait(state, served, true, deadline))
+        Some(self.served_or_wait(state, served, true, patience))
     }
 
     /// Records that this host can establish no more connections for now.
@@ -251,7 +283,7 @@ impl<C, H: Clone + Default> WaitQueue<C, H> {
         mut state: MutexGuard<'_, LockedState<C, H>>,
         served: Option<CheckOutStep<C>>,
         first: bool,
-        deadline: Option<Instant>,
+        patience: impl Patience<C>,
     ) -> (CheckOut<C>, Closed<C>) {
         let closed = state.take_closing();
         if let Some(outcome) = served {
@@ -259,23 +291,28 @@ impl<C, H: Clone + Default> WaitQueue<C, H> {
         }
         let waiter = Arc::new(Waiter::default());
         let ticket = state.enqueue(Arc::clone(&waiter), first);
+        let counts = state.counts();
         drop(state);
-        if let Some(outcome) = waiter.wait(deadline) {
+        let wait = patience.begin(&waiter, counts);
+        let outcome = waiter.wait(patience.deadline(), || patience.is_cancelled());
+        drop(wait);
+        if let Some(outcome) = outcome {
             return (CheckOut::Served(outcome), closed);
         }
         let mut state = self.lock();
         let counts = state.counts();
         let was_waiting = state.leave(ticket);
         drop(state);
+        let unserved = || match patience.is_cancelled() {
+            true => CheckOut::Cancelled,
+            false => CheckOut::TimedOut(counts),
+        };
         if was_waiting {
-            return (CheckOut::TimedOut(counts), closed);
+            return (unserved(), closed);
         }
         // The thread that removed this one from the queue is about to deliver.
-        let outcome = waiter.wait(None);
-        (
-            outcome.map_or(CheckOut::TimedOut(counts), CheckOut::Served),
-            closed,
-        )
+        let outcome = waiter.wait(None, || false);
+        (outcome.map_or_else(unserved, CheckOut::Served), closed)
     }
 
     /// Changes the state, and serves the head of the queue with the freed capacity.
@@ -343,12 +380,25 @@ impl<C> Waiter<C> {
         self.arrived.notify_one();
     }
 
-    /// Waits for the delivered result. Returns `None` if the deadline passes first.
-    fn wait(&self, deadline: Option<Instant>) -> Option<CheckOutStep<C>> {
+    /// Lets the waiting thread look again if its wait must end.
+    pub(super) fn notify(&self) {
+        drop(self.granted.lock());
+        self.arrived.notify_one();
+    }
+
+    /// Waits for the delivered result. Returns `None` if the deadline passes first, or if the wait is cancelled.
+    fn wait(
+        &self,
+        deadline: Option<Instant>,
+        is_cancelled: impl Fn() -> bool,
+    ) -> Option<CheckOutStep<C>> {
         let mut granted = self.granted.lock();
         loop {
             if let Some(outcome) = granted.take() {
                 return Some(outcome);
+            }
+            if is_cancelled() {
+                return None;
             }
             let left = match deadline {
                 Some(deadline) => Some(deadline.checked_duration_since(super::sync::now())?),

@@ -8,6 +8,7 @@
 
 pub(crate) mod alert;
 pub(crate) mod auth;
+pub(crate) mod cancel;
 pub(crate) mod certificate;
 #[cfg(feature = "srv")]
 pub(crate) mod dns;
@@ -60,6 +61,8 @@ pub(crate) enum Reason {
     Revocation(Box<revocation::RevocationFailure>),
     /// A command or a write that the server rejected.
     Refusal(Box<write::Refusal>),
+    /// The program cancelled the operation.
+    Cancelled(cancel::Cancelled),
 }
 
 impl Reason {
@@ -169,6 +172,12 @@ impl From<revocation::RevocationFailure> for Reason {
 impl From<write::Refusal> for Reason {
     fn from(reason: write::Refusal) -> Self {
         Self::Refusal(Box::new(reason))
+    }
+}
+
+impl From<cancel::Cancelled> for Reason {
+    fn from(reason: cancel::Cancelled) -> Self {
+        Self::Cancelled(reason)
     }
 }
 

@@ -203,7 +203,7 @@ fn makes_server_unknown(error: &Error) -> bool {
         // An earlier error has already been handled.
         () if error.is_pool_cleared() => false,
         // The error does not concern the server.
-        () if error.is_local_limit() => false,
+        () if error.is_local_limit() || error.is_cancelled() => false,
         // An overloaded server keeps its description.
         () if error.has_label("SystemOverloadedError") => false,
         // Authentication is part of the handshake.

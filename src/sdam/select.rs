@@ -7,7 +7,7 @@
 //! Source: "Server Selection", "Multi-threaded or asynchronous server selection".
 
 use std::cell::Cell;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use log::Level;
@@ -18,9 +18,12 @@ use super::selection_error::{self, WaitEnd};
 use super::snapshot::Selected;
 use super::topology::{LockedTopology, Topology};
 use crate::address::ServerAddress;
+use crate::cancel::Wake;
 use crate::error::{Error, Result};
 use crate::event::{self, Message, OperationId, SelectionInfo, SelectionStep};
 use crate::logging::Component;
+use crate::reason::cancel::Cancelled;
+use crate::steps::Steps;
 use crate::time::{Deadline, TimeoutKind};
 
 /// An operation that selects servers, as the log names it. One value serves all attempts of the operation.
@@ -30,15 +33,17 @@ pub(crate) struct SelectingOperation<'a> {
     name: &'a str,
     /// The number of the operation.
     id: &'a OperationId,
+    steps: &'a Steps<'a>,
     /// True once the log says that the operation waits for a server. It says so once.
     has_waited: Cell<bool>,
 }
 
 impl<'a> SelectingOperation<'a> {
-    pub(crate) fn new(name: &'a str, id: &'a OperationId) -> Self {
+    pub(crate) fn new(name: &'a str, id: &'a OperationId, steps: &'a Steps<'a>) -> Self {
         Self {
             name,
             id,
+            steps,
             has_waited: Cell::new(false),
         }
     }
@@ -79,6 +84,7 @@ impl Topology {
                 let started = Instant::now();
                 let found = self.wait_for(requirement, deprioritized, deadline, started, operation);
                 event::listener_waited(started);
+                operation.steps.selected(started);
                 found
             }
             Err(error) => Err(error),
@@ -140,6 +146,8 @@ impl Topology {
             let step = SelectionStep::Waiting(remaining.unwrap_or(Some(Duration::ZERO)));
             self.log_selection(operation, requirement, step);
         }
+        let steps = operation.steps;
+        let _registered = steps.register(|| Arc::new(SelectionWait(self.own.clone())) as _);
         let mut locked = self.lock();
         loop {
             // A monitor may not have been started yet.
@@ -148,6 +156,9 @@ impl Topology {
             locked = self.lock();
             if locked.is_closed {
                 return Err(Error::client_closed());
+            }
+            if steps.is_cancelled() {
+                return Err(Error::cancelled(Cancelled::ServerSelection));
             }
             if let Some(selected) = locked.snapshot.choose(requirement, deprioritized)? {
                 return Ok(selected);
@@ -193,6 +204,17 @@ impl Topology {
             }
         }
         selection_error::error(&topology, &locked.removal_errors, requirement, end)
+    }
+}
+
+/// Wakes the threads that wait for a server, so that they see if their operation was cancelled.
+struct SelectionWait(Weak<Topology>);
+
+impl Wake for SelectionWait {
+    fn wake(&self) {
+        if let Some(topology) = self.0.upgrade() {
+            topology.wake_selections();
+        }
     }
 }
 

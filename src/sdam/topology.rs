@@ -38,7 +38,7 @@ use crate::sync::{Condvar, Mutex, MutexGuard};
 /// See the [module documentation](self).
 #[derive(Debug)]
 pub(crate) struct Topology {
-    own: Weak<Self>,
+    pub(super) own: Weak<Self>,
     /// The number of forks of the process when the topology was created.
     forks: u64,
     pub(super) log: LogSettings,
@@ -464,6 +464,13 @@ impl Topology {
         remaining: Option<Duration>,
     ) -> MutexGuard<'a, LockedTopology> {
         self.changed.wait(locked, remaining)
+    }
+
+    /// Lets the threads that wait for a server look again.
+    pub(super) fn wake_selections(&self) {
+        // A thread that has looked, and does not sleep yet, holds the lock.
+        drop(self.lock());
+        self.changed.notify_all();
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, LockedTopology> {

@@ -31,7 +31,7 @@ use mongotls::client::PoolState;
 use mongotls::event::{CommandEvent, Event, PoolEventKind, TlsEvent};
 use mongotls::options::{ClientOptions, DriverInfo, TlsOptions};
 use mongotls::tls::TlsContext;
-use mongotls::{CauseCode, Client, ConnectionString, Cursor, ErrorKind};
+use mongotls::{Canceller, CauseCode, Client, ConnectionString, Cursor, ErrorKind};
 use mongotls_testbench::fault::Fault;
 use mongotls_testbench::ocsp::Responder;
 use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, PkiDir};
@@ -61,6 +61,7 @@ fn main() -> ExitCode {
             a_cursor_stays_the_parents(&bench);
             a_child_has_sessions_of_its_own(&bench);
             a_session_stays_the_parents(&bench);
+            a_child_cancels_only_operations_of_its_own();
             a_listener_uses_the_client_in_the_child(&bench);
             a_child_that_leaves_a_listener_writes_nothing(&bench);
         }
@@ -559,6 +560,35 @@ fn a_child_has_sessions_of_its_own(bench: &Bench) {
     wait_for(id, Instant::now() + LIMIT);
     assert_eq!(start().id(), lsid);
     println!("ok: a child has sessions of its own");
+}
+
+fn a_child_cancels_only_operations_of_its_own() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap();
+    let client = Client::connect(&format!("mongodb://{address}/?loadBalanced=true")).unwrap();
+    let canceller = Canceller::new();
+    let limited = client.cancelled_by(&canceller);
+    let waiting = thread::spawn(move || limited.database("db").run_command(doc! { "ping": 1 }));
+    // The parent's thread waits for the reply to hello.
+    let (mut peer, _) = silent.accept().unwrap();
+    assert!(peer.read(&mut [0; 4096]).unwrap() > 16);
+    let id = fork(|| {
+        canceller.cancel();
+        let limited = client.cancelled_by(&canceller);
+        let error = limited.database("db").run_command(doc! { "ping": 1 });
+        assert_eq!(error.unwrap_err().kind(), ErrorKind::Cancelled);
+    });
+    wait_for(id, Instant::now() + LIMIT);
+    // The child has neither cancelled the operation of its parent nor ended its connection.
+    assert!(!canceller.is_cancelled());
+    peer.set_read_timeout(Some(Duration::from_millis(300)))
+        .unwrap();
+    let still_open = peer.read(&mut [0; 1]).unwrap_err();
+    assert_eq!(still_open.kind(), io::ErrorKind::WouldBlock);
+    canceller.cancel();
+    let error = waiting.join().unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Cancelled, "{error}");
+    println!("ok: a child cancels only operations of its own");
 }
 
 /// Prose test 13 of the specification "Driver Sessions".

@@ -9,6 +9,7 @@
 
 mod auth;
 mod aws;
+mod cancellation;
 mod certificates;
 mod cli;
 mod client_metadata;
@@ -24,6 +25,7 @@ mod connections;
 mod crl;
 mod cursors;
 mod cut_connections;
+mod deadlines;
 mod deployments;
 mod docs;
 mod error_queue;

@@ -8,11 +8,11 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 // example
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mongotls::bson::{Document, doc};
 use mongotls::options::{CursorTimeoutMode, CursorType};
-use mongotls::{Client, Command, Cursor};
+use mongotls::{Canceller, Client, Command, Cursor};
 // end
 use mongotls::bson::RawDocumentBuf;
 use mongotls::error::Stage;
@@ -796,6 +796,63 @@ fn following_a_capped_collection() -> Outcome {
         while log.advance()? {
             println!("{:?}", log.current());
         }
+    }
+    // end
+    Ok(())
+}
+
+#[test]
+fn a_deadline_for_all_work_of_a_request() -> Outcome {
+    let desk = Desk::get();
+    // example
+    let client = Client::connect(&desk.uri("mongodb://db.example.com/?tls=true&tlsCAFile=ca.pem"))?;
+    // Everything for this request ends after two seconds.
+    let request = client.until(Instant::now() + Duration::from_secs(2));
+    let things = request.database("shop").collection::<Document>("things");
+    let bolts = things.find(doc! { "kind": "bolt" }).run()?;
+    for bolt in bolts {
+        println!("{}", bolt?);
+    }
+    // end
+    Ok(())
+}
+
+#[test]
+#[allow(clippy::print_stderr, reason = "as the guide shows it")]
+fn where_the_time_went() -> Outcome {
+    let desk = Desk::get();
+    // example
+    let client = Client::connect(
+        &desk.uri("mongodb://db.example.com/?tls=true&tlsCAFile=ca.pem&timeoutMS=5000"),
+    )?;
+    if let Err(error) = client.database("shop").run_command(doc! { "ping": 1 }) {
+        if let Some(timing) = error.timing() {
+            eprintln!(
+                "{:?} in the pool, {:?} at the server",
+                timing.check_out, timing.wait
+            );
+        }
+    }
+    // end
+    Ok(())
+}
+
+#[test]
+fn cancelling_from_another_thread() -> Outcome {
+    let desk = Desk::get();
+    // example
+    let client = Client::connect(&desk.uri("mongodb://db.example.com/?tls=true&tlsCAFile=ca.pem"))?;
+    let things = client.database("shop").collection::<Document>("things");
+    let canceller = Canceller::new();
+    let find = things
+        .find(doc! { "kind": "bolt" })
+        .cancelled_by(&canceller);
+    let reading = std::thread::spawn(move || find.run()?.collect::<Result<Vec<_>, _>>());
+    // The user has gone away.
+    canceller.cancel();
+    match reading.join().expect("the thread does not panic") {
+        Err(error) if error.is_cancelled() => println!("cancelled, nothing to do"),
+        outcome => println!("{} bolts", outcome?.len()),
     }
     // end
     Ok(())

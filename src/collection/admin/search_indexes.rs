@@ -3,8 +3,6 @@
 //! Another process than the server manages them, after the command has ended. Its commands accept neither a read concern
 //! nor a write concern.
 
-use std::time::Duration;
-
 use bson::raw::CStr;
 use bson::{Document, RawArrayBuf, RawBsonRef, RawDocumentBuf, cstr};
 
@@ -141,18 +139,6 @@ pub struct ListSearchIndexes<S = Free> {
 
 action::redacted_debug!(ListSearchIndexes<S>);
 
-macro_rules! timeout_setter {
-    () => {
-        action::optional_setter!();
-
-        /// Sets `timeoutMS` of this operation. Default: that of the collection. Zero means no limit.
-        pub fn timeout(mut self, limit: Duration) -> Self {
-            self.action.timeout = Some(limit);
-            self
-        }
-    };
-}
-
 /// Runs a command about search indexes.
 fn change<S: Scope>(
     action: &Action<S>,
@@ -182,7 +168,8 @@ fn create<S: Scope>(action: &Action<S>, indexes: &[SearchIndexModel]) -> Result<
 }
 
 impl<S: Scope> CreateSearchIndex<S> {
-    timeout_setter!();
+    action::optional_setter!();
+    action::limit_setters!();
 
     /// Runs the action in a session: `&Session`, `&mut Session` or `Rc<Session>`.
     pub fn session<S2: IntoScope>(self, scope: S2) -> CreateSearchIndex<S2::Scope> {
@@ -204,7 +191,8 @@ impl<S: Scope> CreateSearchIndex<S> {
 }
 
 impl<S: Scope> CreateSearchIndexes<S> {
-    timeout_setter!();
+    action::optional_setter!();
+    action::limit_setters!();
 
     /// Runs the action in a session: `&Session`, `&mut Session` or `Rc<Session>`.
     pub fn session<S2: IntoScope>(self, scope: S2) -> CreateSearchIndexes<S2::Scope> {
@@ -224,7 +212,8 @@ impl<S: Scope> CreateSearchIndexes<S> {
 }
 
 impl<S: Scope> UpdateSearchIndex<S> {
-    timeout_setter!();
+    action::optional_setter!();
+    action::limit_setters!();
 
     /// Runs the action in a session: `&Session`, `&mut Session` or `Rc<Session>`.
     pub fn session<S2: IntoScope>(self, scope: S2) -> UpdateSearchIndex<S2::Scope> {
@@ -250,7 +239,8 @@ impl<S: Scope> UpdateSearchIndex<S> {
 }
 
 impl<S: Scope> DropSearchIndex<S> {
-    timeout_setter!();
+    action::optional_setter!();
+    action::limit_setters!();
 
     /// Runs the action in a session: `&Session`, `&mut Session` or `Rc<Session>`.
     pub fn session<S2: IntoScope>(self, scope: S2) -> DropSearchIndex<S2::Scope> {
@@ -271,7 +261,8 @@ impl<S: Scope> DropSearchIndex<S> {
 }
 
 impl<S: Scope> ListSearchIndexes<S> {
-    timeout_setter!();
+    action::optional_setter!();
+    action::limit_setters!();
     option_fields! {
         /// Sets a comment, which the logs and the profile of the server show.
         comment: value => "comment";

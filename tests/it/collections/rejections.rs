@@ -1,8 +1,11 @@
 //! Rejections of a server as causes: the code, the facts, the remedy, and whether anything was written.
 
+use std::thread;
+use std::time::Duration;
+
 use mongotls::bson::{Document, doc};
 use mongotls::cause::{Category, FactValue};
-use mongotls::{CauseCode, Client, Collection, Command, Error, ErrorKind, Written};
+use mongotls::{Canceller, CauseCode, Client, Collection, Command, Error, ErrorKind, Written};
 use mongotls_testbench::server::Server;
 
 use crate::common::plain_client;
@@ -38,6 +41,9 @@ fn take(_: &Client, users: &Collection<Document>) -> Result<(), Error> {
 fn command(client: &Client, command: impl Into<Command>) -> Result<(), Error> {
     client.database("shop").run_command(command).map(drop)
 }
+
+/// The field of a reply that the server sends after a second.
+const SLOW: &str = "benchSlow";
 
 fn write_error(error: Document) -> Document {
     doc! { "ok": 1, "n": 0, "writeErrors": [error] }
@@ -204,6 +210,24 @@ pub(crate) fn rejections() -> Vec<Rejection> {
             &[],
             Written::No,
         ),
+        row(
+            CauseCode::Cancelled,
+            "delete",
+            doc! { "ok": 1, "n": 0, SLOW: true },
+            |_, users| {
+                let canceller = Canceller::new();
+                let delete = users.delete_one(doc! {}).cancelled_by(&canceller);
+                thread::scope(|scope| {
+                    scope.spawn(|| {
+                        thread::sleep(Duration::from_millis(300));
+                        canceller.cancel();
+                    });
+                    delete.run().map(drop)
+                })
+            },
+            &[("step", "reply")],
+            Written::Unknown,
+        ),
     ]
 }
 
@@ -211,7 +235,12 @@ impl Rejection {
     /// Runs the operation on a server that rejects it. Returns the error and the port of the server.
     pub(crate) fn run(&self) -> (Error, u16) {
         let reply = self.reply.clone();
-        let server = Server::builder().handle(self.command, move |_| Some(reply.clone()));
+        let server = Server::builder().handle(self.command, move |_| {
+            if reply.contains_key(SLOW) {
+                thread::sleep(Duration::from_secs(1));
+            }
+            Some(reply.clone())
+        });
         let server = server.start();
         let client = plain_client(&server, "");
         let users = client.database("shop").collection("users");

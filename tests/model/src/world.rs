@@ -139,6 +139,8 @@ impl World {
                 CheckOut::Served(CheckOutStep::Refused(refusal)) => {
                     return Err(Failure::Refused(refusal));
                 }
+                // Nothing cancels a wait here.
+                CheckOut::Cancelled => unreachable!(),
                 CheckOut::TimedOut(_) => {
                     assert!(has_limit, "it waits for ever");
                     return Err(Failure::TimedOut);
