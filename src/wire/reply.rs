@@ -471,6 +471,30 @@ mod tests {
     }
 
     #[test]
+    fn a_further_reply_answers_the_last_one_or_the_request() {
+        let document = rawdoc! { "ok": 1 };
+        let mut bytes = message(document.as_bytes());
+        for (answers, first, is_accepted) in [
+            (9, None, true),
+            (9, Some(3), true),
+            (3, Some(3), true),
+            (3, None, false),
+            (4, Some(3), false),
+        ] {
+            set_word(&mut bytes, 8, answers);
+            let read = read_one_of_many(Vec::new(), &mut &bytes[..], PING, first);
+            let is_other = matches!(
+                read,
+                Err(ReadError::Malformed {
+                    what: Malformed::ResponseTo(id),
+                    ..
+                }) if id == answers
+            );
+            assert_eq!((read.is_ok(), is_other), (is_accepted, !is_accepted));
+        }
+    }
+
+    #[test]
     fn a_length_alone_claims_no_memory() {
         let mut head = message(rawdoc! {}.as_bytes());
         set_word(&mut head, 0, 48_000_000);
