@@ -79,7 +79,7 @@ pub(crate) fn command_name(body: &RawDocument) -> &str {
     // The key follows the length of the document and the type of the element.
     let key = body.as_bytes().get(4 + 1..).unwrap_or_default();
     let key = key.split(|byte| *byte == 0).next().unwrap_or_default();
-    str::from_utf8(key).unwrap_or_default()
+    std::str::from_utf8(key).unwrap_or_default()
 }
 
 /// The fields that the driver adds to a command. They are written behind the command's own fields, so that the command
