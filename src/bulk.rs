@@ -2,8 +2,11 @@
 //!
 //! The results of the single writes are documents of a cursor. It is read to its end, because errors are among them.
 
+mod reply;
+
 use std::borrow::Borrow;
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::marker::PhantomData;
 use std::time::{Duration, Instant};
@@ -11,12 +14,13 @@ use std::time::{Duration, Instant};
 use bson::raw::RawDocument;
 use bson::{Bson, Document, RawBsonRef, RawDocumentBuf, cstr};
 
+use self::reply::Counts;
 use crate::cancel::Canceller;
 use crate::client::Client;
 use crate::client_session::{Free, IntoScope, Scope, ScopedClient, session_of};
 use crate::collection::{
     DeleteModel, LastModel, ModelWriter, Namespace, Progress, ReplaceOneModel, UpdateManyModel,
-    UpdateOneModel, id_of, unknown_write, write_error,
+    UpdateOneModel, id_of, malformed_reply, unknown_write, with_unknown_outcome, write_error,
 };
 use crate::cursor::Cursor;
 use crate::data::hello::integer;
@@ -520,7 +524,7 @@ impl<S: Scope, R: ClientBulkResult> ClientBulk<S, R> {
                     timeout: cursor_timeout,
                     id: self.id.same(),
                 };
-                self.read(opened)?;
+                self.read(opened).map_err(with_unknown_outcome)?;
             }
             self.queue.get_mut().advance();
             if self.progress.is_over(self.is_ordered) {
@@ -578,68 +582,90 @@ impl<S: Scope, R: ClientBulkResult> ClientBulk<S, R> {
     /// Adds the reply of a command, and the results in its cursor, to the result.
     fn read(&mut self, opened: Opened) -> Result<()> {
         let reply = opened.reply.reply();
-        let count = |key: &str| {
-            let number = reply.get(key).ok().flatten().and_then(integer);
-            number
-                .and_then(|number| u64::try_from(number).ok())
-                .unwrap_or(0)
-        };
-        let summary = &mut self.progress.result.summary;
-        let counts = [
-            (&mut summary.inserted_count, count("nInserted")),
-            (&mut summary.upserted_count, count("nUpserted")),
-            (&mut summary.matched_count, count("nMatched")),
-            (&mut summary.modified_count, count("nModified")),
-            (&mut summary.deleted_count, count("nDeleted")),
-        ];
-        let mut has_success = false;
-        for (total, count) in counts {
-            *total = total.saturating_add(count);
-            has_success |= count > 0;
+        let counts = Counts::read(reply)?;
+        let queue = self.queue.get_mut();
+        if !counts.fits(queue, self.is_ordered) {
+            let text = "the reply counts documents that do not fit the writes";
+            return Err(Error::protocol(text));
         }
-        let errors = count("nErrors");
-        let sent = self.queue.get_mut().chosen_count();
-        if has_success || errors == 0 || !self.is_ordered && errors < sent as u64 {
+        let sent = queue.chosen_count();
+        let summary = &mut self.progress.result.summary;
+        for (total, count) in [
+            (&mut summary.inserted_count, counts.inserted),
+            (&mut summary.upserted_count, counts.upserted),
+            (&mut summary.matched_count, counts.matched),
+            (&mut summary.modified_count, counts.modified),
+            (&mut summary.deleted_count, counts.deleted),
+        ] {
+            *total = total.saturating_add(count);
+        }
+        let has_written = counts.has_written();
+        if has_written {
+            self.progress.wrote();
+        }
+        let is_complete = counts.errors == 0 || !self.is_ordered && counts.errors < sent as u64;
+        if has_written || counts.matched > 0 || is_complete {
             self.progress.succeeded();
         }
         self.progress.read_concern_error(reply)?;
-        if errors == 0 && !self.is_verbose && opened.reply.cursor_id()? == 0 {
-            return Ok(());
-        }
         let (client, scope) = (self.client.clone(), self.scope.clone());
         let mut cursor: Cursor<Document, S> =
             Cursor::open(client, scope, opened, CursorTiming::default())?;
         let documents = Documents::of(self.queue.get_mut(), self.is_verbose);
+        let (mut seen, mut failed) = (BTreeSet::new(), 0);
         while cursor.advance()? {
-            self.read_result(cursor.current(), &documents)?;
+            let (position, has_failed) = self.read_result(cursor.current(), &documents)?;
+            if !seen.insert(position) {
+                return Err(malformed_reply("one result of each write"));
+            }
+            failed += u64::from(has_failed);
             if self.progress.is_over(self.is_ordered) {
                 break;
             }
         }
+        let expected = match self.is_ordered {
+            true if failed > 0 => seen.last().map_or(0, |last| last + 1),
+            _ => sent,
+        };
+        if failed != counts.errors || self.is_verbose && seen.len() != expected {
+            return Err(malformed_reply("the result of a write"));
+        }
         Ok(())
     }
 
-    /// Adds the result of one write.
-    fn read_result(&mut self, result: &RawDocument, documents: &Documents) -> Result<()> {
+    /// Adds the result of one write. Returns its position in the command, and whether the write failed.
+    fn read_result(
+        &mut self,
+        result: &RawDocument,
+        documents: &Documents,
+    ) -> Result<(usize, bool)> {
         let number = |key: &str| result.get(key).ok().flatten().and_then(integer);
         let position = number("idx").and_then(|index| usize::try_from(index).ok());
         let position = position.ok_or_else(unknown_write)?;
         let queue = self.queue.get_mut();
         let write = queue.chosen_write(position).ok_or_else(unknown_write)?;
-        if number("ok") != Some(1) {
-            let error = write_error(reply_to_document(result)?);
-            self.progress.add_error(error, write.index, write.is_multi);
-            // The writes before that of an ordered bulk have succeeded.
-            if self.is_ordered && position > 0 {
-                self.progress.succeeded();
+        match number("ok") {
+            Some(1) => {}
+            Some(0) if number("code").is_some() => {
+                let error = write_error(write.index, reply_to_document(result)?);
+                self.progress.add_error(error, write.index, write.is_multi);
+                // The writes before that of an ordered bulk have succeeded.
+                if self.is_ordered && position > 0 {
+                    self.progress.succeeded();
+                }
+                return Ok((position, true));
             }
-            return Ok(());
+            _ => return Err(malformed_reply("a result with \"ok\"")),
         }
         self.progress.succeeded();
         if !self.is_verbose {
-            return Ok(());
+            return Ok((position, false));
         }
-        let count = |key| number(key).and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
+        let count = |key| {
+            let count = number(key).and_then(|n| u64::try_from(n).ok());
+            let count = count.filter(|n| *n <= 1 || write.is_multi);
+            count.ok_or_else(|| malformed_reply("a number of documents"))
+        };
         let document = documents.get(queue, position).ok_or_else(unknown_write)?;
         let kind = document.iter().next().and_then(std::result::Result::ok);
         let results = &mut self.progress.result;
@@ -647,6 +673,9 @@ impl<S: Scope, R: ClientBulkResult> ClientBulk<S, R> {
             "insert" => {
                 let inserted = document.get_document("document").map_err(invalid)?;
                 let inserted_id = id_of(inserted)?;
+                if count("n")? != 1 {
+                    return Err(malformed_reply("an inserted document"));
+                }
                 let result = InsertOneResult {
                     inserted_id,
                     acknowledged: true,
@@ -658,17 +687,17 @@ impl<S: Scope, R: ClientBulkResult> ClientBulk<S, R> {
                     Some(RawBsonRef::Document(upserted)) => upserted.get("_id").map_err(invalid)?,
                     _ => None,
                 };
-                let upserted_id = upserted.map(Bson::try_from).transpose();
+                let upserted_id = upserted.map(Bson::try_from).transpose().map_err(invalid)?;
                 let result = UpdateResult {
-                    matched_count: count("n"),
-                    modified_count: count("nModified"),
-                    upserted_id: upserted_id.map_err(invalid)?,
+                    matched_count: count("n")?,
+                    modified_count: count("nModified")?,
+                    upserted_id,
                     acknowledged: true,
                 };
                 results.update_results.insert(write.index, result);
             }
             _ => {
-                let deleted_count = count("n");
+                let deleted_count = count("n")?;
                 let result = DeleteResult {
                     deleted_count,
                     acknowledged: true,
@@ -676,7 +705,7 @@ impl<S: Scope, R: ClientBulkResult> ClientBulk<S, R> {
                 results.delete_results.insert(write.index, result);
             }
         }
-        Ok(())
+        Ok((position, false))
     }
 }
 

@@ -21,6 +21,7 @@ use crate::op::{CursorTiming, run_command};
 use crate::options::{
     Criteria, DatabaseOptions, ReadConcern, ReadPreference, WriteConcern, database_name_problem,
 };
+use crate::results::Written;
 use crate::session::SessionState;
 use crate::time::{TimeoutKind, TimeoutMs};
 
@@ -325,7 +326,10 @@ impl<S: Scope> Database<S> {
     ///   the reply.
     /// - Otherwise the errors of the connection.
     pub fn run_command(&self, command: impl Into<Command>) -> Result<Document> {
-        reply_to_document(&self.run_raw_command(command)?)
+        let (name, command) = (self.sendable_name()?, self.prepare(command));
+        let client = self.client.within_bounds(command.bounds());
+        let reply = run_command::run(&*client, name, &command, self.session())?;
+        reply_to_document(&reply).map_err(|error| after_success(&command, error))
     }
 
     /// Runs a command and returns the reply as a value of type `T`; with the cargo feature `serde`, which is on by default.
@@ -360,7 +364,7 @@ impl<S: Scope> Database<S> {
         let (name, command) = (self.sendable_name()?, self.prepare(command));
         let client = self.client.within_bounds(command.bounds());
         let reply = run_command::run(&*client, name, &command, self.session())?;
-        reply_to_typed(&reply)
+        reply_to_typed(&reply).map_err(|error| after_success(&command, error))
     }
 
     /// Runs a command and returns the reply as the server sent it.
@@ -405,7 +409,8 @@ impl<S: Scope> Database<S> {
         let client = self.client.within_bounds(command.bounds());
         let opened = run_command::run_for_cursor(&*client, name, &command, self.session())?;
         let timing = CursorTiming::of(&command);
-        Cursor::open(client.into_owned(), self.scope.clone(), opened, timing)
+        let cursor = Cursor::open(client.into_owned(), self.scope.clone(), opened, timing);
+        cursor.map_err(|error| after_success(&command, error))
     }
 
     /// Runs a command and returns its reply, and the cursor that the reply opens, if it does. A command such as
@@ -437,15 +442,14 @@ impl<S: Scope> Database<S> {
         let (name, command) = (self.sendable_name()?, self.prepare(command));
         let client = self.client.within_bounds(command.bounds());
         let opened = run_command::run_for_cursor(&*client, name, &command, self.session())?;
-        let reply = reply_to_document(opened.reply.reply())?;
+        let after_success = |error| after_success(&command, error);
+        let reply = reply_to_document(opened.reply.reply()).map_err(after_success)?;
         let (client, scope) = (client.into_owned(), self.scope.clone());
         let cursor = match reply.contains_key("cursor") {
-            true => Some(Cursor::open(
-                client,
-                scope,
-                opened,
-                CursorTiming::of(&command),
-            )?),
+            true => Some(
+                Cursor::open(client, scope, opened, CursorTiming::of(&command))
+                    .map_err(after_success)?,
+            ),
             false => None,
         };
         Ok((reply, cursor))
@@ -458,6 +462,14 @@ impl<S: Scope> Database<S> {
 
     fn session(&self) -> Option<&SessionState> {
         session_of(&self.scope)
+    }
+}
+
+/// The error in the reply of a command that the server has run. Only the program knows if it writes.
+fn after_success(command: &Command, error: Error) -> Error {
+    match command.is_read() {
+        true => error,
+        false => error.with_written(Written::Unknown),
     }
 }
 

@@ -69,7 +69,7 @@ pub enum Written {
     No,
     /// Nothing proves that something was written, and nothing that it was not.
     Unknown,
-    /// A part of the writes was made.
+    /// At least one write was made. Others were rejected or not sent, or it is unknown whether they were made.
     Partly,
     /// All writes were made.
     Yes,
@@ -156,6 +156,10 @@ impl DuplicateKey {
 fn index_name(message: &str) -> Option<&str> {
     let (_, rest) = message.split_once(" index: ")?;
     let (name, _) = rest.split_once(" dup key")?;
+    // The index may have a collation, which follows the name.
+    let name = name
+        .split_once(" collation: ")
+        .map_or(name, |(name, _)| name);
     // Before MongoDB 4.2 the collection is a part of the name.
     let name = name.rsplit_once('$').map_or(name, |(_, name)| name);
     Some(name.trim())

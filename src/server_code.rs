@@ -18,6 +18,7 @@ pub(crate) const NAMESPACE_EXISTS: i32 = 48;
 pub(crate) const COMMAND_NOT_FOUND: i32 = 59;
 pub(crate) const WRITE_CONCERN_FAILED: i32 = 64;
 pub(crate) const IMMUTABLE_FIELD: i32 = 66;
+pub(crate) const INDEX_ALREADY_EXISTS: i32 = 68;
 pub(crate) const INVALID_NAMESPACE: i32 = 73;
 pub(crate) const INDEX_OPTIONS_CONFLICT: i32 = 85;
 pub(crate) const INDEX_KEY_SPECS_CONFLICT: i32 = 86;
@@ -27,12 +28,14 @@ pub(crate) const WRITE_CONFLICT: i32 = 112;
 pub(crate) const DOCUMENT_VALIDATION_FAILURE: i32 = 121;
 pub(crate) const READ_CONCERN_MAJORITY_NOT_AVAILABLE_YET: i32 = 134;
 pub(crate) const PRIMARY_STEPPED_DOWN: i32 = 189;
+pub(crate) const CURSOR_KILLED: i32 = 237;
 pub(crate) const EXCEEDED_TIME_LIMIT: i32 = 262;
 pub(crate) const API_VERSION_ERROR: i32 = 322;
 pub(crate) const API_STRICT_ERROR: i32 = 323;
 pub(crate) const API_DEPRECATION_ERROR: i32 = 324;
 pub(crate) const MECHANISM_UNAVAILABLE: i32 = 334;
 pub(crate) const REAUTHENTICATION_REQUIRED: i32 = 391;
+pub(crate) const ATLAS_ERROR: i32 = 8000;
 pub(crate) const SOCKET_EXCEPTION: i32 = 9001;
 pub(crate) const LEGACY_NOT_PRIMARY: i32 = 10058;
 pub(crate) const NOT_WRITABLE_PRIMARY: i32 = 10107;
@@ -44,6 +47,8 @@ pub(crate) const INTERRUPTED_DUE_TO_REPL_STATE_CHANGE: i32 = 11602;
 pub(crate) const LEGACY_DUPLICATE_KEY_IN_UPDATE: i32 = 12582;
 pub(crate) const NOT_PRIMARY_NO_SECONDARY_OK: i32 = 13435;
 pub(crate) const NOT_PRIMARY_OR_SECONDARY: i32 = 13436;
+pub(crate) const UPDATED_DOCUMENT_TOO_LARGE: i32 = 17419;
+pub(crate) const UPSERTED_DOCUMENT_TOO_LARGE: i32 = 17420;
 
 /// The errors of servers before MongoDB 4.4 after which a numbered write may succeed on another attempt ("Retryable
 /// Writes", "RetryableWriteError Labels"). Later servers send the label themselves.

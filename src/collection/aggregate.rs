@@ -8,6 +8,7 @@ use bson::{Document, RawArrayBuf, RawBsonRef, RawDocumentBuf, cstr};
 use super::Collection;
 use super::action::{self, Action, CursorCommand};
 use super::target::Target;
+use super::write::unknown;
 use crate::client_session::{Free, IntoScope, Scope};
 use crate::cursor::Cursor;
 use crate::database::Database;
@@ -210,8 +211,13 @@ impl<T, S: Scope> Aggregate<T, S> {
         let opened = self
             .action
             .open_cursor(kind, "aggregate", &own, self.timing)?;
-        self.action
-            .into_cursor(opened, self.timing, self.batch_size)
+        let cursor = self
+            .action
+            .into_cursor(opened, self.timing, self.batch_size);
+        match pipeline.writes {
+            true => cursor.map_err(unknown),
+            false => cursor,
+        }
     }
 }
 

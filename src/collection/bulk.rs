@@ -21,7 +21,7 @@ use super::model::{
     append_insert,
 };
 use super::progress::Progress;
-use super::write::{WriteReply, replied};
+use super::write::{Documents, Sent, WriteReply, replied, unknown, unknown_write};
 use crate::client_session::{Free, IntoScope, Scope, session_of};
 use crate::encode::{OptionFields, ToBson};
 use crate::error::{Error, Result};
@@ -29,7 +29,7 @@ use crate::event::OperationId;
 use crate::op::{
     Operation, OperationKind, OperationSession, QueuedWrite, Rules, TimeLimit, WriteQueue, execute,
 };
-use crate::results::{BulkWriteResult, PartialBulkWriteResult, Written};
+use crate::results::{BulkWriteResult, PartialBulkWriteResult};
 use crate::time::TimeoutMs;
 
 impl<T, S: Scope> Collection<T, S> {
@@ -345,10 +345,9 @@ impl<T, S: Scope> Bulk<T, S> {
         while let Some(kind) = self.next_kind() {
             let (reply, labels) = self.run_command(kind, limit, is_acknowledged)?;
             if is_acknowledged {
-                let mut reply = WriteReply::read(&reply)
-                    .map_err(|error| error.with_written(Written::Unknown))?;
+                let mut reply = WriteReply::read(&reply)?;
                 reply.add_labels(labels);
-                self.read(kind, reply)?;
+                self.read(kind, reply).map_err(unknown)?;
             }
             self.queue(kind).borrow_mut().advance();
             if self.progress.is_over(self.is_ordered) {
@@ -441,6 +440,16 @@ impl<T, S: Scope> Bulk<T, S> {
             _ => &self.deletes,
         };
         let queue = queue.borrow();
+        reply.check_sent(Sent {
+            writes: queue.chosen_count(),
+            is_ordered: self.is_ordered,
+            is_update: kind == UPDATE,
+            documents: Some(match kind {
+                INSERT => Documents::OneEach,
+                _ if queue.has_multi() => Documents::Any,
+                _ => Documents::AtMostOneEach,
+            }),
+        })?;
         let result = &mut self.progress.result;
         let write_of = |index| {
             let write = queue.chosen_write(index);
@@ -480,13 +489,16 @@ impl<T, S: Scope> Bulk<T, S> {
         if has_success {
             self.progress.succeeded();
         }
+        // An update that matches nothing, or changes nothing, succeeds.
+        let written = match kind {
+            UPDATE => reply.n_modified + upserted,
+            _ => reply.n,
+        };
+        if written > 0 {
+            self.progress.wrote();
+        }
         self.progress.add_errors(&mut reply, write_of)
     }
-}
-
-/// The server has reported a write that it did not get.
-pub(crate) fn unknown_write() -> Error {
-    Error::protocol("the reply has the result of a write that was not sent")
 }
 
 impl<T, S> fmt::Debug for Bulk<T, S> {

@@ -205,7 +205,12 @@ fn has_code(error: &Error, code: i32) -> bool {
 
 /// The number in the field `n`.
 fn count(document: &RawDocument) -> Result<u64> {
-    let n = document.get("n").ok().flatten().and_then(integer);
+    let fields = document.iter().map_while(std::result::Result::ok);
+    let mut counts = fields.filter(|(key, _)| key.as_str() == "n");
+    let n = match (counts.next(), counts.next()) {
+        (Some((_, n)), None) => integer(n),
+        _ => None,
+    };
     n.and_then(|n| u64::try_from(n).ok())
         .ok_or_else(|| Error::protocol("the reply has no number of documents"))
 }

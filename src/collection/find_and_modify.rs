@@ -12,6 +12,7 @@ use super::Collection;
 use super::action::{self, Action};
 use super::model::ModelWriter;
 use super::statement::{OneStatement, Statement};
+use super::write::malformed;
 use crate::client_session::{Free, IntoScope, Scope};
 use crate::encode::ToBson;
 use crate::error::Result;
@@ -256,10 +257,12 @@ fn run<S: Scope>(action: &Action<S>, change: &Statement) -> Result<Option<RawDoc
         options: &action.options,
         hints_since: HINTS,
     };
-    let (reply, _, _) = action.run_write(&write)?;
+    let (reply, _, is_acknowledged) = action.run_write(&write)?;
     match reply.get("value") {
         Ok(Some(RawBsonRef::Document(document))) => Ok(Some(document.to_owned())),
-        _ => Ok(None),
+        Ok(Some(RawBsonRef::Null)) => Ok(None),
+        _ if !is_acknowledged => Ok(None),
+        _ => Err(malformed("the document or null")),
     }
 }
 

@@ -15,17 +15,16 @@ use bson::{RawBsonRef, RawDocumentBuf, cstr};
 
 use super::Collection;
 use super::action::{self, Action};
-use super::bulk::unknown_write;
 use super::document_id::{ensure_id, id_of};
 use super::progress::Progress;
-use super::write::{WriteReply, replied};
+use super::write::{Documents, Sent, WriteReply, replied, unknown, unknown_write};
 use crate::client_session::{Free, IntoScope, Scope};
 use crate::encode::{ToBson, append_document, is_bson};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::OperationId;
 use crate::object_id::IdGenerator;
 use crate::op::{Operation, OperationKind, QueuedWrite, Rules, WriteQueue, execute};
-use crate::results::{BulkWriteResult, InsertManyResult, PartialBulkWriteResult, Written};
+use crate::results::{BulkWriteResult, InsertManyResult, PartialBulkWriteResult};
 
 impl<T: ToBson, S: Scope> Collection<T, S> {
     /// Inserts all documents of an iterator. A document without an `_id` gets one, an `ObjectId`.
@@ -298,10 +297,9 @@ impl<S: Scope> Run<S> {
     fn send_once(&mut self) -> Result<()> {
         let (reply, labels) = self.run_command()?;
         if self.progress.result.acknowledged {
-            let mut reply =
-                WriteReply::read(&reply).map_err(|error| error.with_written(Written::Unknown))?;
+            let mut reply = WriteReply::read(&reply)?;
             reply.add_labels(labels);
-            self.read(reply)?;
+            self.read(reply).map_err(unknown)?;
         }
         self.queue.get_mut().advance();
         Ok(())
@@ -325,6 +323,12 @@ impl<S: Scope> Run<S> {
     /// Adds the reply to a command to the result.
     fn read(&mut self, mut reply: WriteReply) -> Result<()> {
         let queue = self.queue.borrow();
+        reply.check_sent(Sent {
+            writes: queue.chosen_count(),
+            is_ordered: self.is_ordered,
+            is_update: false,
+            documents: Some(Documents::OneEach),
+        })?;
         let result = &mut self.progress.result;
         result.inserted_count += reply.n;
         let failed: BTreeSet<usize> = reply.errors.iter().map(|error| error.index).collect();
@@ -341,6 +345,7 @@ impl<S: Scope> Run<S> {
         }
         if reply.n > 0 {
             self.progress.succeeded();
+            self.progress.wrote();
         }
         let write_of = |index| queue.chosen_write(index).ok_or_else(unknown_write);
         self.progress.add_errors(&mut reply, write_of)

@@ -51,7 +51,6 @@ pub use self::admin::{
 };
 pub use self::aggregate::Aggregate;
 pub use self::bulk::Bulk;
-pub(crate) use self::bulk::unknown_write;
 pub use self::count::{CountDocuments, EstimatedDocumentCount};
 pub use self::delete::Delete;
 pub use self::distinct::Distinct;
@@ -65,7 +64,9 @@ pub(crate) use self::model::{LastModel, ModelWriter};
 pub(crate) use self::progress::Progress;
 use self::target::Target;
 pub use self::update::{ReplaceOne, UpdateMany, UpdateOne};
-pub(crate) use self::write::write_error;
+pub(crate) use self::write::{
+    malformed as malformed_reply, unknown as with_unknown_outcome, unknown_write, write_error,
+};
 use crate::cancel::Canceller;
 use crate::client::Client;
 use crate::client_session::{Free, Scope};

@@ -17,6 +17,8 @@ pub(crate) struct Progress<R> {
     pub(crate) result: R,
     /// True if a write has certainly succeeded.
     has_success: bool,
+    /// True if a document has certainly changed.
+    has_written: bool,
     /// True if a write that failed may have changed documents.
     is_doubtful: bool,
     errors: Vec<WriteError>,
@@ -52,20 +54,25 @@ impl<R> Progress<R> {
     /// Returns whether the bulk has written anything although it failed.
     fn written(&self) -> Written {
         let of_end = self.failure.as_ref().map(Error::written);
-        match (self.has_success, of_end) {
+        match (self.has_written, of_end) {
             (false, Some(written)) if self.is_doubtful => written.max(Written::Unknown),
             (false, Some(written)) => written,
             (true, Some(_)) => Written::Partly,
             (true, None) if self.has_rejected() => Written::Partly,
-            (true, None) => Written::Yes,
             (false, None) if self.is_doubtful => Written::Unknown,
-            (false, None) => Written::No,
+            (false, None) if self.has_rejected() => Written::No,
+            (_, None) => Written::Yes,
         }
     }
 
     /// Notes that a write has certainly succeeded.
     pub(crate) fn succeeded(&mut self) {
         self.has_success = true;
+    }
+
+    /// Notes that a document has certainly changed.
+    pub(crate) fn wrote(&mut self) {
+        self.has_written = true;
     }
 
     /// Adds an error of a write, with its index in the bulk. `is_multi`: it may have changed some documents before.
@@ -100,12 +107,11 @@ impl<R> Progress<R> {
     /// Reads the failure to acknowledge the writes in a reply, if there is one.
     ///
     /// # Errors
-    /// If it is not valid BSON.
+    /// If it is no document, or not valid BSON.
     pub(crate) fn read_concern_error(&mut self, reply: &RawDocument) -> Result<()> {
         if let Ok(Some(error)) = reply.get("writeConcernError") {
-            let Some(error) = error.as_document() else {
-                return Ok(());
-            };
+            let error = error.as_document();
+            let error = error.ok_or_else(|| write::malformed("a write concern error"))?;
             let error = write::write_concern_error(reply_to_document(error)?);
             self.add_concern_error(error, &write::labels(reply));
         }

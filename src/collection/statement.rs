@@ -5,13 +5,12 @@ use bson::{RawArrayBuf, RawBsonRef, RawDocumentBuf, cstr};
 
 use super::action::Action;
 use super::model::ModelWriter;
-use super::write::{WriteReply, replied};
+use super::write::{Documents, Sent, WriteReply, replied};
 use crate::client_session::Scope;
 use crate::encode::OptionFields;
 use crate::error::{Error, Result};
 use crate::event::OperationId;
 use crate::op::{Extent, Operation, OperationKind, execute};
-use crate::results::Written;
 use crate::wire::request::DocumentSequence;
 
 /// A statement of `update` or `delete`, or the part of `findAndModify` that is not an option.
@@ -81,6 +80,23 @@ pub(super) struct OneStatement<'a> {
     pub(super) hints_since: i32,
 }
 
+impl OneStatement<'_> {
+    fn sent(&self) -> Sent {
+        let documents = match (self.statement, self.writes_one) {
+            (None, _) => None,
+            (_, false) => Some(Documents::Any),
+            _ if self.name == "insert" => Some(Documents::OneEach),
+            _ => Some(Documents::AtMostOneEach),
+        };
+        Sent {
+            writes: 1,
+            is_ordered: true,
+            is_update: self.name == "update",
+            documents,
+        }
+    }
+}
+
 impl<S: Scope> Action<S> {
     /// Runs a write, and returns its reply and what it says, and whether the server has acknowledged it.
     ///
@@ -114,9 +130,13 @@ impl<S: Scope> Action<S> {
                 (reply, None, labels)
             }
         };
-        let read = WriteReply::read(&reply)
-            .map_err(|error| error.with_written(Written::Unknown))
-            .and_then(|read| read.check(extent));
+        let read = match is_acknowledged {
+            true => WriteReply::read(&reply).and_then(|read| {
+                read.check_sent(write.sent())?;
+                read.check(extent)
+            }),
+            false => Ok(WriteReply::default()),
+        };
         let read = self.transformed(read).map_err(|error| {
             let error = error.with_labels(&labels);
             match &server {

@@ -1,5 +1,7 @@
 //! The reply of a write: counts, and the writes that failed ("CRUD API", "Write Results", "Error Handling").
 
+use std::collections::BTreeSet;
+
 use bson::raw::RawDocument;
 use bson::{Bson, Document, RawBsonRef, RawDocumentBuf};
 
@@ -17,6 +19,10 @@ pub(super) struct WriteReply {
     /// The number of documents that matched, or that were inserted or deleted.
     pub(super) n: u64,
     pub(super) n_modified: u64,
+    /// False if the reply does not count the documents.
+    has_count: bool,
+    /// False if the reply does not count the documents that changed.
+    has_modified: bool,
     /// The `_id` of each document that an upsert inserted, with the index of the write.
     pub(super) upserted: Vec<(usize, Bson)>,
     pub(super) errors: Vec<WriteError>,
@@ -28,25 +34,84 @@ impl WriteReply {
     /// Reads a reply with `ok: 1`. One with nothing but numbers is read without any allocation.
     ///
     /// # Errors
-    /// If it is not valid BSON.
+    /// If it is not valid BSON, or a field that says what was written has another form than that of a server. Then it is
+    /// unknown what was written.
     pub(super) fn read(reply: &RawDocument) -> Result<Self> {
         let mut read = Self::default();
         let mut has_more = false;
+        let mut seen = [false; FIELDS.len()];
         let invalid = |error| Error::bson("the server's answer is not valid BSON", error);
         for element in reply.iter_elements() {
-            let element = element.map_err(invalid)?;
-            let number = || element.value().ok().map_or(0, count);
-            match element.key().as_str() {
-                "n" => read.n = number(),
-                "nModified" => read.n_modified = number(),
+            let element = element.map_err(invalid).map_err(unknown)?;
+            let key = element.key().as_str();
+            if let Some(field) = FIELDS.iter().position(|field| *field == key) {
+                if std::mem::replace(&mut seen[field], true) {
+                    return Err(malformed("each field once"));
+                }
+            }
+            let number = || {
+                let number = element.value().ok().and_then(count);
+                number.ok_or_else(|| malformed("a number of documents"))
+            };
+            match key {
+                "n" => (read.n, read.has_count) = (number()?, true),
+                "nModified" => (read.n_modified, read.has_modified) = (number()?, true),
                 "upserted" | "writeErrors" | "writeConcernError" | "errorLabels" => has_more = true,
                 _ => {}
             }
         }
         if has_more {
-            read.read_more(reply_to_document(reply)?);
+            let reply = reply_to_document(reply).map_err(unknown)?;
+            read.read_more(reply)
+                .ok_or_else(|| malformed("a list of errors"))?;
         }
         Ok(read)
+    }
+
+    /// Checks that the reply fits the writes that were sent. A server that reports less, or more, may have written
+    /// anything.
+    ///
+    /// # Errors
+    /// If it does not fit.
+    pub(super) fn check_sent(&self, sent: Sent) -> Result<()> {
+        let Some(documents) = sent.documents else {
+            return match self.errors.is_empty() {
+                true => Ok(()),
+                false => Err(malformed("one result")),
+            };
+        };
+        if !self.has_count {
+            return Err(malformed("a number of documents"));
+        }
+        let failed: BTreeSet<usize> = self.errors.iter().map(|error| error.index).collect();
+        let upserted: BTreeSet<usize> = self.upserted.iter().map(|(index, _)| *index).collect();
+        let is_known = |index: &usize| *index < sent.writes;
+        if !failed.iter().chain(&upserted).all(is_known) {
+            return Err(unknown(unknown_write()));
+        }
+        if failed.len() < self.errors.len() || upserted.len() < self.upserted.len() {
+            return Err(malformed("one result of each write"));
+        }
+        let made = match (sent.is_ordered, failed.first()) {
+            (true, Some(first)) => *first,
+            _ => sent.writes - failed.len(),
+        } as u64;
+        let fits = match documents {
+            Documents::OneEach => self.n == made,
+            Documents::AtMostOneEach => self.n <= made,
+            Documents::Any => true,
+        };
+        let fits = fits && self.n_modified <= self.n && upserted.len() as u64 <= self.n;
+        if sent.is_update && self.errors.is_empty() && !self.has_modified {
+            return Err(malformed("a number of documents"));
+        }
+        match fits {
+            true => Ok(()),
+            false => Err(unknown(Error::protocol(format!(
+                "the reply counts {} documents, which does not fit the {made} writes",
+                self.n
+            )))),
+        }
     }
 
     /// Adds labels that the server did not send.
@@ -58,22 +123,28 @@ impl WriteReply {
         }
     }
 
-    fn read_more(&mut self, reply: Document) {
+    /// Returns `None` if a list of results or errors has another form than that of a server.
+    fn read_more(&mut self, reply: Document) -> Option<()> {
         for (key, value) in reply {
             match (key.as_str(), value) {
                 ("upserted", Bson::Array(upserted)) => {
-                    let upserted = upserted.into_iter().filter_map(document);
-                    let ids =
-                        upserted.filter_map(|mut one| Some((index(&one), one.remove("_id")?)));
-                    self.upserted = ids.collect();
+                    let ids = upserted.into_iter().map(|one| {
+                        let mut one = document(one)?;
+                        Some((index(&one)?, one.remove("_id")?))
+                    });
+                    self.upserted = ids.collect::<Option<_>>()?;
                 }
                 ("writeErrors", Bson::Array(errors)) => {
-                    let errors = errors.into_iter().filter_map(document);
-                    self.errors = errors.map(write_error).collect();
+                    let errors = errors.into_iter().map(|error| {
+                        let error = document(error)?;
+                        Some(write_error(index(&error)?, error))
+                    });
+                    self.errors = errors.collect::<Option<_>>()?;
                 }
                 ("writeConcernError", Bson::Document(error)) => {
                     self.concern_error = Some(write_concern_error(error));
                 }
+                ("upserted" | "writeErrors" | "writeConcernError", _) => return None,
                 ("errorLabels", Bson::Array(labels)) => {
                     let labels = labels.into_iter().filter_map(|label| match label {
                         Bson::String(label) => Some(label),
@@ -84,6 +155,7 @@ impl WriteReply {
                 _ => {}
             }
         }
+        Some(())
     }
 
     /// Returns the reply, or its errors as one error. `extent`: the documents that the command may write.
@@ -141,14 +213,15 @@ fn document(value: Bson) -> Option<Document> {
     }
 }
 
-pub(crate) fn write_error(mut error: Document) -> WriteError {
+/// The error of the write with this index.
+pub(crate) fn write_error(index: usize, mut error: Document) -> WriteError {
     let (code, message) = (code(&error), text(&mut error, "errmsg"));
     let duplicate_key = DuplicateKey::of(code, &message, |key| match error.get(key) {
         Some(Bson::Document(document)) => Some(document.clone()),
         _ => None,
     });
     WriteError {
-        index: index(&error),
+        index,
         code,
         code_name: text(&mut error, "codeName"),
         message,
@@ -173,9 +246,9 @@ pub(super) fn labels(reply: &RawDocument) -> Vec<String> {
     labels.collect()
 }
 
-fn index(document: &Document) -> usize {
-    let index = document.get("index").and_then(whole);
-    index.map_or(0, |index| usize::try_from(index).unwrap_or(usize::MAX))
+fn index(document: &Document) -> Option<usize> {
+    let index = document.get("index").and_then(whole)?;
+    usize::try_from(index).ok()
 }
 
 fn code(document: &Document) -> i32 {
@@ -201,8 +274,54 @@ fn text(document: &mut Document, key: &str) -> String {
 }
 
 /// A number that is not negative.
-fn count(number: RawBsonRef<'_>) -> u64 {
-    integer(number)
-        .and_then(|number| u64::try_from(number).ok())
-        .unwrap_or(0)
+fn count(number: RawBsonRef<'_>) -> Option<u64> {
+    u64::try_from(integer(number)?).ok()
+}
+
+/// The server has reported a write that it did not get.
+pub(crate) fn unknown_write() -> Error {
+    Error::protocol("the reply has the result of a write that was not sent")
+}
+
+/// The server says that a write was made, and the rest of its reply is not what a server sends.
+pub(crate) fn malformed(expected: &str) -> Error {
+    unknown(Error::protocol(format!(
+        "the reply to a write lacks {expected}"
+    )))
+}
+
+/// An error in the reply of a write that may have been made.
+pub(crate) fn unknown(error: Error) -> Error {
+    error.with_written(Written::Unknown)
+}
+
+/// The fields that say what was written.
+const FIELDS: [&str; 5] = [
+    "n",
+    "nModified",
+    "upserted",
+    "writeErrors",
+    "writeConcernError",
+];
+
+/// The writes of a command, against which its reply is checked.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sent {
+    pub(super) writes: usize,
+    pub(super) is_ordered: bool,
+    /// True if the reply also counts the documents that changed.
+    pub(super) is_update: bool,
+    /// The documents that the reply counts. `None`: it counts none.
+    pub(super) documents: Option<Documents>,
+}
+
+/// The documents that each write of a command changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Documents {
+    /// Exactly one: an insert.
+    OneEach,
+    /// None, or one.
+    AtMostOneEach,
+    /// Any number.
+    Any,
 }

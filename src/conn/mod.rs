@@ -889,7 +889,8 @@ fn outcome(
     times: &mut ReplyTimes,
 ) -> Result<Success> {
     fields.begin();
-    let mut ok = false;
+    // A reply that says both is no success.
+    let mut ok = None;
     let mut success = Success::Whole;
     let mut code = 0;
     let (mut code_name, mut message) = (String::new(), String::new());
@@ -899,10 +900,11 @@ fn outcome(
         let element = element.map_err(invalid)?;
         match element.key().as_str() {
             "ok" => {
-                ok = match element.value().map_err(invalid)? {
+                let yes = match element.value().map_err(invalid)? {
                     RawBsonRef::Boolean(yes) => yes,
                     number => integer(number) == Some(1),
-                }
+                };
+                ok = Some(yes && ok != Some(false));
             }
             "code" => {
                 let number = element.value().map_err(invalid)?;
@@ -934,7 +936,7 @@ fn outcome(
             _ => fields.field(reply, &element),
         }
     }
-    if ok {
+    if ok == Some(true) {
         return Ok(success);
     }
     if message.is_empty() {

@@ -49,6 +49,10 @@ use crate::time::{Deadline, TimeoutKind};
 ///     }
 /// }
 /// ```
+#[expect(
+    clippy::large_enum_variant,
+    reason = "listeners get events by reference, and a box would cost an allocation"
+)]
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {

@@ -186,6 +186,9 @@ fn run_until(
         if prepare_retry(attempts, error, (&selected).into(), deadline, steps)?.deprioritize {
             deprioritized.push(selected.server.address().clone());
         }
+        if let Some(queue) = operation.queue {
+            queue.borrow_mut().set_doubtful(attempts.may_have_written());
+        }
         deployment = client.deployment();
     }
 }

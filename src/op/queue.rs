@@ -26,6 +26,8 @@ pub(crate) struct WriteQueue {
     first: usize,
     /// The writes of the current command.
     chosen: Option<Chosen>,
+    /// True if an attempt of the current command failed, and may have made its writes.
+    is_doubtful: bool,
     /// The limits of the last server, or those of most servers.
     limits: Limits,
     /// The namespaces of a `bulkWrite`. Empty for the commands of a collection.
@@ -111,6 +113,7 @@ impl WriteQueue {
             writes: Vec::new(),
             first: 0,
             chosen: None,
+            is_doubtful: false,
             limits: Limits::USUAL,
             namespaces: Namespaces::default(),
             rules: Rules::default(),
@@ -203,12 +206,25 @@ impl WriteQueue {
 
     /// Chooses the next writes for a server with these limits. `command_size` is the size of the command without them.
     ///
+    /// A retry sends the same writes. If its server takes fewer at once, it gets the first of them; the others follow with
+    /// a command, and a number, of their own. So they would be made twice if an attempt has made them before.
+    ///
     /// # Errors
-    /// If the next write is too large.
+    /// If the next write is too large, or if the server takes fewer than an attempt may have made.
     pub(super) fn choose(&mut self, hello: &Hello, command_size: usize) -> Result<()> {
         self.limits = Limits::of(hello);
-        self.chosen = None;
-        let chosen = self.fit(command_size)?;
+        let before = self.chosen.take();
+        let mut chosen = self.fit(command_size)?;
+        match before {
+            Some(before) if chosen.count >= before.count => chosen = before,
+            Some(before) if self.is_doubtful => {
+                self.chosen = Some(before);
+                return Err(Error::too_large(
+                    "a retry needs a server that takes as many writes at once",
+                ));
+            }
+            _ => {}
+        }
         if !self.namespaces.is_empty() {
             self.number_namespaces(chosen.count);
         }
@@ -237,7 +253,7 @@ impl WriteQueue {
 
     /// Returns whether a write of the current command may change more than one document. Before a server is known, it is
     /// the command for a server with the limits of the last one.
-    pub(super) fn has_multi(&self) -> bool {
+    pub(crate) fn has_multi(&self) -> bool {
         let count = match self.chosen {
             Some(chosen) => chosen.count,
             None => self.fit(0).map_or(0, |chosen| chosen.count),
@@ -286,8 +302,14 @@ impl WriteQueue {
         is_chosen.then(|| self.writes[self.first + index])
     }
 
+    /// Notes whether the attempts of the current command, which have failed, may have made its writes.
+    pub(super) fn set_doubtful(&mut self, is_doubtful: bool) {
+        self.is_doubtful = is_doubtful;
+    }
+
     /// Marks the writes of the last command as done.
     pub(crate) fn advance(&mut self) {
+        self.is_doubtful = false;
         if let Some(chosen) = self.chosen.take() {
             self.first += chosen.count;
             self.first_byte = chosen.end;
@@ -302,6 +324,7 @@ impl WriteQueue {
         self.bytes.clear();
         self.writes.clear();
         (self.first, self.first_byte, self.chosen) = (0, 0, None);
+        self.is_doubtful = false;
     }
 
     fn fit(&self, command_size: usize) -> Result<Chosen> {
@@ -512,9 +535,10 @@ mod tests {
         assert!(queue.has_multi(), "most servers take all of them at once");
         queue.choose(&hello(10_000, 2), 0).unwrap();
         assert_eq!((chosen(&queue), queue.has_multi()), (vec![0, 1], false));
-        // Another attempt, at a server with other limits.
+        queue.chosen = None;
         queue.choose(&hello(3 * size + 40, 9), 41).unwrap();
         assert_eq!(chosen(&queue), [0, 1]);
+        queue.chosen = None;
         queue.choose(&hello(3 * size + 41, 9), 41).unwrap();
         assert_eq!(chosen(&queue), [0, 1, 2]);
         assert_eq!(queue.sequences()[0].documents.len(), 3 * size);
@@ -536,6 +560,35 @@ mod tests {
             size - 1
         );
         assert_eq!(error.to_string(), expected);
+    }
+
+    #[test]
+    fn a_retry_sends_the_same_writes_or_the_first_of_them() {
+        let mut queue = WriteQueue::new("updates");
+        for index in [0, 1, 2, 4, 5] {
+            push(&mut queue, index, 0, &rawdoc! { "q": {}, "u": {} });
+        }
+        queue.choose(&hello(10_000, 3), 0).unwrap();
+        // A server that takes more.
+        queue.set_doubtful(true);
+        queue.choose(&hello(10_000, 9), 0).unwrap();
+        assert_eq!(chosen(&queue), [0, 1, 2]);
+        // A server that takes less must not get the rest under another number if it may be written already.
+        let error = queue.choose(&hello(10_000, 2), 0).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TooLarge);
+        assert_eq!(
+            error.to_string(),
+            "a retry needs a server that takes as many writes at once"
+        );
+        assert_eq!(chosen(&queue), [0, 1, 2]);
+        queue.set_doubtful(false);
+        queue.choose(&hello(10_000, 2), 0).unwrap();
+        assert_eq!(chosen(&queue), [0, 1]);
+        // The next command is no retry.
+        queue.set_doubtful(true);
+        queue.advance();
+        queue.choose(&hello(10_000, 1), 0).unwrap();
+        assert_eq!(chosen(&queue), [2]);
     }
 
     #[test]

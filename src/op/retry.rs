@@ -196,6 +196,11 @@ impl Attempts {
         self.kind != OperationKind::RetryableWrite || server.supports_retryable_writes()
     }
 
+    /// Returns whether an attempt may have written something.
+    pub(crate) fn may_have_written(&self) -> bool {
+        self.written > Written::No
+    }
+
     /// The error to return if there is no other attempt.
     pub(crate) fn last(&self) -> Option<&Error> {
         self.last.as_ref()

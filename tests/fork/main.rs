@@ -64,6 +64,7 @@ fn main() -> ExitCode {
             a_child_cancels_only_operations_of_its_own();
             a_listener_uses_the_client_in_the_child(&bench);
             a_child_that_leaves_a_listener_writes_nothing(&bench);
+            a_source_of_documents_forks(&bench);
         }
     }
     ExitCode::SUCCESS
@@ -646,6 +647,48 @@ fn a_listener_uses_the_client_in_the_child(bench: &Bench) {
     wait_for(id, Instant::now() + LIMIT);
     ping(&client);
     println!("ok: a listener uses the client in the child");
+}
+
+/// The source of `insert_many` forks while the operation has an incomplete batch. One child uses the client and exits;
+/// another one goes on with the insert. No `_id` is there twice.
+fn a_source_of_documents_forks(bench: &Bench) {
+    let (client, _) = bench.client("&maxPoolSize=1&waitQueueTimeoutMS=5000");
+    let things = client.database("fork").collection::<Document>("sources");
+    let (mut is_child, mut continues) = (false, 0);
+    let source = (0..6).map(|n| {
+        if n == 2 {
+            let id = fork(|| {
+                things.find_one(doc! {}).run().unwrap();
+            });
+            wait_for(id, Instant::now() + LIMIT);
+        }
+        if n == 3 {
+            // No guard delays the fork of another thread.
+            assert!(thread::spawn(timed_fork).join().unwrap() < Duration::from_millis(500));
+            // SAFETY: as in `fork`; the child ends below, after the insert.
+            #[allow(unsafe_code)]
+            let id = unsafe { libc::fork() };
+            is_child = id == 0;
+            continues = id;
+        }
+        doc! { "n": n }
+    });
+    // The batch at the time of the fork is empty.
+    let inserted = things.insert_many(source).batch_bytes(1).run();
+    if is_child {
+        let is_right = inserted.is_ok_and(|inserted| inserted.inserted_count == 6);
+        // SAFETY: it ends the process at once.
+        #[allow(unsafe_code)]
+        unsafe {
+            libc::_exit(i32::from(!is_right))
+        }
+    }
+    wait_for(continues, Instant::now() + LIMIT);
+    assert_eq!(inserted.unwrap().inserted_count, 6);
+    // The first three by the parent, the others by both.
+    let count = things.estimated_document_count().run().unwrap();
+    assert_eq!(count, 9);
+    println!("ok: a source of documents forks");
 }
 
 /// A listener forks in the middle of an attempt to connect and of a command, and the child continues from there.

@@ -10,6 +10,7 @@ mod readme;
 mod reads;
 pub(crate) mod rejections;
 mod settings;
+mod source;
 mod writes;
 mod written;
 

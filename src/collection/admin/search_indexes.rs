@@ -8,6 +8,7 @@ use bson::{Document, RawArrayBuf, RawBsonRef, RawDocumentBuf, cstr};
 
 use super::super::Collection;
 use super::super::action::{self, Action, Change, CursorCommand, option_fields};
+use super::super::write::unknown;
 use super::{array, name, unless_missing};
 use crate::client_session::{Free, IntoScope, Scope};
 use crate::cursor::Cursor;
@@ -158,11 +159,11 @@ fn create<S: Scope>(action: &Action<S>, indexes: &[SearchIndexModel]) -> Result<
     let indexes = array(models, "a search index")?;
     let own = [(cstr!("indexes"), RawBsonRef::Array(&indexes))];
     let reply = change(action, "createSearchIndexes", &own)?;
-    let malformed = || Error::protocol("the reply has no list of search indexes");
+    let malformed = || unknown(Error::protocol("the reply has no list of search indexes"));
     let created = reply.get_array("indexesCreated").map_err(|_| malformed())?;
     let names = created.into_iter().map(|index| {
         let index = index.ok().and_then(|value| value.as_document());
-        name(index.ok_or_else(malformed)?)
+        name(index.ok_or_else(malformed)?).map_err(unknown)
     });
     names.collect()
 }
@@ -186,7 +187,7 @@ impl<S: Scope> CreateSearchIndex<S> {
     /// definition cannot be encoded.
     pub fn run(self) -> Result<String> {
         let created = create(&self.action, &self.indexes)?.pop();
-        created.ok_or_else(|| Error::protocol("the reply names no search index"))
+        created.ok_or_else(|| unknown(Error::protocol("the reply names no search index")))
     }
 }
 

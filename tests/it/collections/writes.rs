@@ -247,8 +247,10 @@ fn insert_many_sends_a_batch_while_the_source_waits() {
 
 #[test]
 fn a_batch_has_at_most_what_the_server_takes() {
-    let (server, things) = in_memory("");
+    let server = Server::builder().start();
     server.set_hello(|hello| hello.max_write_batch_size = 3);
+    let client = plain_client(&server, "");
+    let things = client.database("db").collection::<Document>("things");
     let inserted = things
         .insert_many((0..8).map(|id| doc! { "_id": id }))
         .run();

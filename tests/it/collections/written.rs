@@ -243,3 +243,104 @@ fn a_read_failed() {
     let error = things.find(doc! {}).run().unwrap_err();
     expect(&error, "a read failed", Written::No);
 }
+
+#[test]
+fn an_answer_does_not_fit_the_writes() {
+    let case = "the answer does not fit the writes that were sent";
+    let expect_misfit = |error: Error| {
+        assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
+        expect(&error, case, Written::Unknown);
+    };
+    let failed = |index: i32| doc! { "index": index, "code": 2, "errmsg": "no" };
+    for reply in [
+        doc! { "ok": 1 },
+        doc! { "ok": 1, "n": 0 },
+        doc! { "ok": 1, "n": 2 },
+        doc! { "ok": 1, "n": -1 },
+        doc! { "ok": 1, "n": "1" },
+        doc! { "ok": 1, "n": 1, "writeErrors": "no" },
+        doc! { "ok": 1, "n": 1, "writeErrors": [1] },
+        doc! { "ok": 1, "n": 1, "writeErrors": [failed(0)] },
+        doc! { "ok": 1, "n": 0, "writeErrors": [failed(1)] },
+        doc! { "ok": 1, "n": 0, "writeErrors": [failed(-1)] },
+        doc! { "ok": 1, "n": 0, "writeErrors": [{ "code": 2 }] },
+        doc! { "ok": 1, "n": 0, "writeErrors": [failed(0), failed(0)] },
+        doc! { "ok": 1, "n": 1, "writeConcernError": "no" },
+    ] {
+        let (_server, things) = answering("insert", reply);
+        expect_misfit(insert_one(&things));
+        expect_misfit(things.insert_many([doc! {}]).run().unwrap_err());
+        let mut bulk = things.bulk();
+        bulk.insert_one(doc! {});
+        expect_misfit(bulk.run().unwrap_err());
+    }
+    let (_server, things) = answering("findAndModify", doc! { "ok": 1 });
+    expect_misfit(things.find_one_and_delete(doc! {}).run().unwrap_err());
+    for reply in [
+        doc! { "ok": 1, "n": 3 },
+        doc! { "ok": 1, "n": 3, "nModified": 4 },
+        doc! { "ok": 1, "n": 1, "nModified": 1, "upserted": [{ "index": 1, "_id": 1 }] },
+        doc! { "ok": 1, "n": 1, "nModified": 1, "upserted": [{ "index": 0 }] },
+    ] {
+        let (_server, things) = answering("update", reply);
+        expect_misfit(update_many(&things));
+    }
+    let (_server, things) = answering("delete", doc! { "ok": 1, "n": 2 });
+    expect_misfit(things.delete_one(doc! {}).run().unwrap_err());
+}
+
+#[test]
+fn a_later_command_got_no_answer() {
+    let server = Server::builder().start();
+    let second = doc! { "skip": 1 };
+    let mut fail_point = fail_command(1, &["insert"], doc! { "closeConnection": true });
+    fail_point.insert("mode", second);
+    server.configure_fail_point(&fail_point);
+    let client = plain_client(&server, "");
+    let things = client.database("db").collection::<Document>("things");
+    let documents = (0..2).map(|id| doc! { "_id": id });
+    let error = things.insert_many(documents).batch_bytes(1).run();
+    let error = error.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Network);
+    let case =
+        "some writes of `insert_many` or of a bulk were made, and a later command got no answer";
+    expect(&error, case, Written::Partly);
+}
+
+#[test]
+fn an_update_that_changes_nothing_writes_nothing() {
+    let unchanged = doc! { "ok": 1, "n": 1, "nModified": 0 };
+    let server = Server::builder()
+        .handle("update", move |_| Some(unchanged.clone()))
+        .start();
+    let client = plain_client(&server, "");
+    let things = client.database("db").collection::<Document>("things");
+    things.insert_one(doc! { "_id": 1 }).run().unwrap();
+    let mut bulk = things.bulk();
+    bulk.update_one(doc! {}, doc! { "$set": { "a": 1 } });
+    bulk.insert_one(doc! { "_id": 1 });
+    let error = bulk.run().unwrap_err();
+    let case = "no write of `insert_many` or of a bulk was made";
+    expect(&error, case, Written::No);
+    let partial = error.bulk_failure().unwrap().partial_result.as_ref();
+    assert_eq!(partial.unwrap().matched_count(), 1, "the update succeeded");
+}
+
+/// No row of the guide is without a test.
+#[test]
+fn each_row_of_the_guide_is_tested() {
+    let guide = include_str!("../../../docs/crud.md");
+    let (_, table) = guide.split_once("| case | answer |").unwrap();
+    let source = include_str!("written.rs");
+    for row in table
+        .lines()
+        .skip(2)
+        .take_while(|line| line.starts_with('|'))
+    {
+        let case = row[2..].split(" | ").next().unwrap();
+        assert!(
+            source.contains(&format!("\"{case}\"")),
+            "not tested: {case}"
+        );
+    }
+}

@@ -498,6 +498,9 @@ impl State {
             topology_version: now.topology_version,
             hello_ok: now.hello_ok,
             compressors: now.compressors,
+            max_bson_object_size: now.max_bson_object_size,
+            max_message_size_bytes: now.max_message_size_bytes,
+            max_write_batch_size: now.max_write_batch_size,
             extra: now.extra,
             ..Hello::default()
         };
