@@ -14,7 +14,7 @@ export MONGOTLS_REQUIRE_PEERS ?= 1
 LOCKED := --locked
 endif
 
-.PHONY: help features setup demo test spec-mutants beside guard check lint doc certs bench bench-compression bench-crl bench-handshakes bench-memory bench-pool bench-scale bench-topology bench-weight differential soak fuzz model storm valgrind audit public-api msrv openssl-1.1.1 release-check referee static ferretdb secantus clean
+.PHONY: help features setup demo test spec-mutants beside guard check lint doc certs bench bench-compression bench-crl bench-handshakes bench-memory bench-pool bench-scale bench-topology bench-weight differential soak fuzz faults model storm valgrind audit public-api msrv openssl-1.1.1 release-check referee static ferretdb secantus clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
@@ -98,9 +98,15 @@ bench-pool: setup ## Compare the pool with those of r2d2 and of the mongodb crat
 	cargo run $(LOCKED) --release --manifest-path benches/peers/Cargo.toml --package pools \
 	    --target-dir $${CARGO_TARGET_DIR:-target}/peers
 
-fuzz: setup ## Check mutated OCSP responses for MONGOTLS_FUZZ_SECONDS (600)
+fuzz: setup secantus ## Check mutated OCSP responses for MONGOTLS_FUZZ_SECONDS (600), and replies of each operation
 	MONGOTLS_FUZZ_SECONDS=$${MONGOTLS_FUZZ_SECONDS:-600} \
 	    cargo test $(LOCKED) --release --lib random_and_mutated_responses -- --nocapture
+	MONGOTLS_FUZZ_ROUNDS=$${MONGOTLS_FUZZ_ROUNDS:-3000} MONGOTLS_REQUIRE_PEERS=1 \
+	    cargo test $(LOCKED) --release --test faults replies:: -- --nocapture
+
+faults: setup secantus ## Run each operation under all faults, and cut the replies of bulks at each byte (10 minutes)
+	MONGOTLS_FAULTS=all MONGOTLS_REQUIRE_PEERS=1 \
+	    cargo test $(LOCKED) --release --test faults injection:: -- --nocapture --test-threads=1
 
 model: setup ## Try many more schedules of the pool's lock and wait queue than make test
 	MONGOTLS_MODEL_SCHEDULES=$${MONGOTLS_MODEL_SCHEDULES:-200000} \

@@ -4,6 +4,7 @@
 //! of sessions, transactions and cursors pass unchanged, so that the store must know them by their content alone,
 //! whatever connection they come on.
 
+use super::forward::Half;
 use super::record::Request;
 use crate::net::{Endpoint, Socket, lock};
 use crate::wire::{Frame, Msg, OP_MSG};
@@ -28,6 +29,9 @@ struct Inner {
     /// The last committed transaction of each session.
     committed: Mutex<HashMap<Vec<u8>, i64>>,
     retryable_writes: Mutex<()>,
+    /// The retryable writes that are not repeated whole, by their sessions and numbers: those that
+    /// `onPrimaryTransactionalWrite` has stopped, each `bulkWrite`, and those with errors.
+    halves: Mutex<HashMap<(Vec<u8>, i64), Half>>,
     last_id: AtomicI32,
 }
 
@@ -41,6 +45,7 @@ impl Backend {
             time: Mutex::default(),
             committed: Mutex::default(),
             retryable_writes: Mutex::default(),
+            halves: Mutex::default(),
             last_id: AtomicI32::new(0),
         }))
     }
@@ -84,6 +89,11 @@ impl Backend {
     /// Waits until no other server runs a retryable write.
     pub(super) fn one_retryable_write(&self) -> MutexGuard<'_, ()> {
         lock(&self.0.retryable_writes)
+    }
+
+    /// The retryable writes that are not repeated whole.
+    pub(super) fn halves(&self) -> MutexGuard<'_, HashMap<(Vec<u8>, i64), Half>> {
+        lock(&self.0.halves)
     }
 
     /// Sends a message without flags, so that exactly one reply comes.

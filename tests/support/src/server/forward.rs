@@ -26,13 +26,11 @@ pub(super) struct Forwarding {
     cursors: Mutex<HashSet<i64>>,
     /// The last transaction that a session began here.
     transactions: Mutex<HashMap<Vec<u8>, i64>>,
-    /// The retryable writes that `onPrimaryTransactionalWrite` has stopped, and each `bulkWrite`.
-    halves: Mutex<HashMap<(Vec<u8>, i64), Half>>,
 }
 
-/// The statements of a write that have run, which a retry does not repeat.
+/// The statements of a write that have run, which a retry does not repeat. All servers of a store know them.
 #[derive(Clone, Debug)]
-struct Half {
+pub(super) struct Half {
     statements: usize,
     reply: Document,
 }
@@ -43,7 +41,6 @@ impl Forwarding {
             backend: backend.clone(),
             cursors: Mutex::default(),
             transactions: Mutex::default(),
-            halves: Mutex::default(),
         }
     }
 
@@ -176,7 +173,7 @@ impl Forwarding {
     /// Runs a retryable write, with `onPrimaryTransactionalWrite` if that is active.
     ///
     /// One at a time: SecantusDB does not recognise a retry while the first attempt still runs, and never that of a
-    /// `bulkWrite`.
+    /// `bulkWrite`, or of a write some of whose statements failed.
     ///
     /// MongoDB passes the fail point once for each statement of an update or delete, and once for the documents of an
     /// insert.
@@ -193,7 +190,7 @@ impl Forwarding {
             _ => None,
         };
         let _one = self.backend.one_retryable_write();
-        let half = lock(&self.halves).get(&id).cloned();
+        let half = self.backend.halves().get(&id).cloned();
         let done = half.as_ref().map_or(0, |half| half.statements);
         let count = field.map_or(1, |field| request.documents(field).len());
         let mut stop = None;
@@ -216,12 +213,13 @@ impl Forwarding {
             (Some(half), None) => Some(half.reply),
             (None, reply) => reply,
         };
-        if let (Some(reply), true) = (&reply, stop.is_some() || request.name == "bulkWrite") {
+        let is_repeated = stop.is_some() || request.name == "bulkWrite" || has_write_errors(&reply);
+        if let (Some(reply), true) = (&reply, is_repeated) {
             let half = Half {
                 statements: rest.end,
                 reply: reply.clone(),
             };
-            lock(&self.halves).insert(id, half);
+            self.backend.halves().insert(id, half);
         }
         let Some((_, effect)) = stop else {
             return reply;
@@ -383,6 +381,11 @@ fn retain_labels(reply: &mut Document, keep: impl Fn(&str) -> bool) {
     if labels.is_empty() {
         reply.remove("errorLabels");
     }
+}
+
+fn has_write_errors(reply: &Option<Document>) -> bool {
+    let reply = reply.as_ref();
+    reply.is_some_and(|reply| reply.contains_key("writeErrors"))
 }
 
 /// The reply of a write whose statements ran in two parts.

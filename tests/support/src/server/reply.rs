@@ -41,6 +41,8 @@ pub enum ReplyFault {
     Compressed(Compressor, Option<CompressedFault>),
     /// These bytes instead of the whole message.
     Replace(Vec<u8>),
+    /// These bytes in place of the document, in a message that is otherwise sound.
+    Body(Vec<u8>),
     /// This number of bytes of the reply pass, then the action happens.
     Cut {
         /// The number of bytes that pass.
@@ -107,6 +109,11 @@ impl ReplyFault {
                 return bytes;
             }
             Self::Cut { .. } | Self::Uncompressed => {}
+            Self::Body(bytes) => {
+                // Flags, and the kind of a section.
+                reply.payload = vec![0; 5];
+                reply.payload.extend(bytes);
+            }
             Self::Compressed(compressor, None) => return wrap(&reply, *compressor).encode(),
             Self::Compressed(compressor, Some(fault)) => {
                 return fault.apply(&reply, *compressor).encode();
