@@ -351,7 +351,7 @@ fn nothing_is_sent_after_a_cancellation() {
     let ping = Command::from(doc! { "ping": 1 }).cancelled_by(&one);
     expect_not_started(client.database("db").run_command(ping));
     let mut bulk = client.bulk().cancelled_by(&one);
-    bulk.insert_one(&things.namespace(), doc! {});
+    bulk.insert_one(things.namespace(), doc! {});
     expect_not_started(bulk.run());
     assert!(server.commands_named("ping").is_empty() && server.commands_named("find").is_empty());
     // Another canceller has no effect.
