@@ -464,7 +464,7 @@ mod tests {
         assert!(matches!(
             refused,
             Err(ReadError::Malformed {
-                what: Malformed::Flags(4),
+                what: Malformed::Flags(6),
                 ..
             })
         ));
