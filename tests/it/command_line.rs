@@ -579,6 +579,10 @@ fn each_command_has_help_and_version_lists_features() {
             "run",
             "Usage: mongotls run [URI] DB COMMAND [--all] [--json]",
         ),
+        (
+            "explain",
+            "Usage: mongotls explain [URI] DB COMMAND [--json]",
+        ),
         ("doctor", "Usage: mongotls doctor [URI] [--json]"),
         ("inspect", "Usage: mongotls inspect FILE... [--json]"),
         ("completions", "Usage: mongotls completions SHELL"),
@@ -596,8 +600,8 @@ fn each_command_has_help_and_version_lists_features() {
         (run.code, run.err.as_str()),
         (
             2,
-            "mongotls: there is no such command; the commands are ping, run, doctor, inspect, completions, \
-             man and help\n\
+            "mongotls: there is no such command; the commands are ping, run, explain, doctor, inspect, \
+             completions, man and help\n\
              Try: mongotls --help\n"
         )
     );
