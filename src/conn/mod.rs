@@ -622,12 +622,17 @@ impl Connection {
             })
             .and_then(|()| {
                 if let Some(sending_ended) = sending_ended {
-                    // The start of the reply is read as without a listener, with the same system call. An error is returned by
-                    // the next read.
-                    if has_reply {
-                        let _ = self.stream.fill_buf();
-                    }
+                    // The start of the reply is read as without a listener, with the same system call. Its error is the only
+                    // one: after an alert, another read would find the end of the stream.
+                    let begun = match has_reply {
+                        true => self.stream.fill_buf().map(drop),
+                        false => Ok(()),
+                    };
                     self.timing.wait = sending_ended.elapsed();
+                    begun.map_err(|error| ReadError::Io {
+                        error,
+                        first_bytes: Vec::new(),
+                    })?;
                 }
                 read(&mut self.stream)
             });

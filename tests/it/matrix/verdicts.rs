@@ -13,7 +13,7 @@ use mongotls::bson::doc;
 use mongotls::error::Stage;
 use mongotls::options::{ProtocolOptions, TlsOptions, TlsVersion};
 use mongotls::tls::{TlsContext, openssl_version};
-use mongotls::{CauseCode, Client, Error, ErrorKind};
+use mongotls::{CauseCode, Client, ConnectionString, Error, ErrorKind};
 use mongotls_testbench::fault::{Fault, Layer};
 use mongotls_testbench::peers::{ClientCertificates, HaProxy, HaProxyOptions, or_skip};
 use mongotls_testbench::pki::{Ca, CaSpec, Identity, KeyKind, LeafSpec, PkiDir, Validity};
@@ -314,14 +314,23 @@ fn an_alert_during_a_command_is_not_of_the_handshake() {
     let desk = Desk::new();
     let client = desk.client();
     for (min, max) in [TLS_1_2, TLS_1_3] {
-        for auth in [ClientAuth::None, ClientAuth::Request] {
+        // A listener gets the time of each step, and changes nothing else.
+        for (auth, listens) in [
+            (ClientAuth::None, false),
+            (ClientAuth::Request, false),
+            (ClientAuth::None, true),
+        ] {
             let tls = ServerTls::new(&desk.server).versions(min, max);
             let tls = tls.client_auth(auth, &[desk.ca.cert()]);
             let server = Server::builder().tls(tls).start();
             let (address, spoil) = spoiling_proxy(server.addr());
             let options = "&directConnection=true&retryReads=false&heartbeatFrequencyMS=600000&serverMonitoringMode=poll";
             let uri = desk.uri(address, Some(&client), options);
-            let program = Client::connect(&uri).unwrap();
+            let mut builder = ConnectionString::parse(&uri).unwrap().into_builder();
+            if listens {
+                builder = builder.event_listener(|_| {});
+            }
+            let program = Client::with_options(builder.build().unwrap()).unwrap();
             ping_on(&program).unwrap();
             spoil.store(true, Ordering::SeqCst);
             let error = ping_on(&program).unwrap_err();
