@@ -180,6 +180,10 @@ causes! {
     NamespaceExists = "namespace-exists", Operation, "there is a collection or a view with this name";
     ApiStrict = "api-strict", Operation, "the command is not a part of the Stable API";
     Cancelled = "cancelled", Operation, "the program cancelled the operation";
+    GridfsFileNotFound = "gridfs-file-not-found", Operation, "no file of the GridFS bucket has the ID or the name";
+    GridfsRevisionNotFound = "gridfs-revision-not-found", Operation, "the file of the GridFS bucket has fewer revisions";
+    GridfsFileExists = "gridfs-file-exists", Operation, "the GridFS upload to resume is complete already";
+    GridfsCorrupt = "gridfs-corrupt", Operation, "a chunk of a GridFS file is missing or wrong, or the file's document is";
 }
 
 /// A reason for a failed connection or a rejected operation, with the remedy and the facts that a person needs to fix it.

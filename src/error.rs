@@ -23,6 +23,7 @@ pub use crate::data::timing::{PoolLoad, Timing};
 use crate::enum_text::display_as_str;
 use crate::printable::{Printable, printable};
 use crate::reason::cancel::Cancelled;
+use crate::reason::gridfs::GridFsFailure;
 use crate::results::{BulkFailure, DuplicateKey, WriteFailure, Written};
 use crate::server_code::DUPLICATE_KEYS;
 use crate::time::Elapsed;
@@ -85,8 +86,12 @@ pub enum ErrorKind {
     /// The server rejected some of the writes of an operation, or has not acknowledged them as the write concern
     /// requires. [`Error::write_failure`] has the details.
     Write,
-    /// The program's own source of documents failed ([`try_insert_many`](crate::Collection::try_insert_many)).
+    /// The program's own source of documents failed ([`try_insert_many`](crate::Collection::try_insert_many)), or the source
+    /// or the destination of a file of GridFS ([`upload_from_stream`](crate::gridfs::GridFsBucket::upload_from_stream)).
     Source,
+    /// A file of GridFS does not exist, or cannot be read because its chunks are not as they must be. The server answered
+    /// all commands. [`Error::cause`] says which file, and which chunk.
+    GridFs,
     /// The client was closed by [`Client::close`](crate::Client::close). Nothing was sent.
     ClientClosed,
     /// The program cancelled the operation ([`Canceller::cancel`](crate::Canceller::cancel)). A command may have run if the
@@ -110,6 +115,7 @@ impl ErrorKind {
             Self::InvalidArgument => "invalid-argument",
             Self::Write => "write",
             Self::Source => "source",
+            Self::GridFs => "gridfs",
             Self::ClientClosed => "client-closed",
             Self::Cancelled => "cancelled",
         }
@@ -465,6 +471,18 @@ impl Error {
         let mut error = Self::new(ErrorKind::Source, "the source failed");
         error.0.source = Some(Arc::from(source));
         error
+    }
+
+    /// The program's destination of a download failed.
+    #[cold]
+    pub(crate) fn of_destination(source: io::Error) -> Self {
+        Self::new(ErrorKind::Source, "the destination failed").with_source(source)
+    }
+
+    /// A file of GridFS does not exist, exists already, or cannot be read.
+    #[cold]
+    pub(crate) fn gridfs(failure: GridFsFailure) -> Self {
+        Self::explained(ErrorKind::GridFs, failure)
     }
 
     /// Names the document of a source that could not be taken or encoded.

@@ -86,6 +86,7 @@ pub mod client;
 pub mod doctor;
 pub mod error;
 pub mod event;
+pub mod gridfs;
 #[cfg(all(doc, not(doctest)))]
 pub mod guide;
 pub mod options;

@@ -21,7 +21,7 @@ use crate::op::{
     OperationSession, TimeLimit, execute, is_limited, transformed_write,
 };
 use crate::options::{ReadConcern, ReadPreference, Verbosity, WriteConcern};
-use crate::time::{TimeoutKind, TimeoutMs};
+use crate::time::{Deadline, TimeoutKind, TimeoutMs};
 use crate::wire::request::{EncodeCommand, Fields};
 
 /// The parts of an action that do not depend on its kind.
@@ -91,6 +91,11 @@ impl<S> Action<S> {
             kind: TimeoutKind::Operation,
         });
         of_action.or(self.target.timeout())
+    }
+
+    /// The deadline of the larger whole that the action belongs to, unless it has a limit of its own.
+    fn whole(&self) -> Option<Deadline> {
+        self.target.whole().filter(|_| self.timeout.is_none())
     }
 
     /// Converts the error of a write into that of a timeout if the server says that the time given by `timeoutMS` has passed.
@@ -212,7 +217,12 @@ impl<S: Scope> Action<S> {
         let client = self.client();
         let of_client = || TimeoutMs::of_client(client.options());
         let timeout = self.timeout_ms().or_else(of_client);
-        let (limit, max_time, timeout) = timing.begin(timeout, client.deployment().bounds)?;
+        let (mut limit, max_time, mut timeout) =
+            timing.begin(timeout, client.deployment().bounds)?;
+        if let Some(deadline) = self.whole() {
+            limit = TimeLimit::Until(deadline);
+            timeout.lifetime = Some(deadline);
+        }
         let mut fields = CursorFields::of_first_batch();
         let operation = match kind {
             CursorCommand::Read => self.read(&command, &id),
@@ -468,7 +478,10 @@ impl<S: Scope> Action<S> {
         id: &'a OperationId,
     ) -> Operation<'a> {
         Operation {
-            limit: self.timeout_ms().map_or(TimeLimit::OfClient, TimeLimit::Of),
+            limit: match self.whole() {
+                Some(deadline) => TimeLimit::Until(deadline),
+                None => self.timeout_ms().map_or(TimeLimit::OfClient, TimeLimit::Of),
+            },
             session: OperationSession::of(session_of(&self.scope)),
             raw_data: self.raw_data,
             ..Operation::new(self.target.database(), command, id)

@@ -174,24 +174,10 @@ impl<I: Iterator, S: Scope> InsertMany<I, S> {
     /// [`Database::run_command`](crate::Database::run_command). If documents have been inserted or rejected before,
     /// [`Error::bulk_failure`] and [`Error::write_failure`] have them.
     pub fn run(self) -> Result<InsertManyResult> {
-        let mut progress = Progress::<BulkWriteResult>::default();
-        progress.result.acknowledged = self.action.write_concern().is_acknowledged();
+        let mut run = Inserter::new(self.action, self.is_ordered, self.keeps_ids);
         if let Some(limit) = self.kept_failures {
-            progress.keep_errors(limit);
+            run.progress.keep_errors(limit);
         }
-        let mut queue = WriteQueue::new("documents");
-        queue.set_rules(Rules {
-            is_ordered: self.is_ordered,
-            checks_sizes: !progress.result.acknowledged,
-        });
-        let mut run = Run {
-            action: self.action,
-            queue: RefCell::new(queue),
-            progress,
-            id: OperationId::default(),
-            is_ordered: self.is_ordered,
-            keeps_ids: self.keeps_ids,
-        };
         run.insert_all(
             self.documents,
             self.encode,
@@ -216,8 +202,8 @@ impl<I: Iterator, S> fmt::Debug for InsertMany<I, S> {
     }
 }
 
-/// An operation that runs.
-struct Run<S> {
+/// Inserts documents in batches.
+pub(crate) struct Inserter<S> {
     action: Action<S>,
     /// The current batch.
     queue: RefCell<WriteQueue>,
@@ -228,7 +214,51 @@ struct Run<S> {
     keeps_ids: bool,
 }
 
-impl<S: Scope> Run<S> {
+impl<T, S: Scope> Collection<T, S> {
+    /// Returns what inserts the documents of a stream, in order.
+    pub(crate) fn inserter(&self) -> Inserter<S> {
+        Inserter::new(self.action(), true, false)
+    }
+}
+
+impl<S: Scope> Inserter<S> {
+    fn new(action: Action<S>, is_ordered: bool, keeps_ids: bool) -> Self {
+        let mut progress = Progress::<BulkWriteResult>::default();
+        progress.result.acknowledged = action.write_concern().is_acknowledged();
+        let mut queue = WriteQueue::new("documents");
+        queue.set_rules(Rules {
+            is_ordered,
+            checks_sizes: !progress.result.acknowledged,
+        });
+        Self {
+            action,
+            queue: RefCell::new(queue),
+            progress,
+            id: OperationId::default(),
+            is_ordered,
+            keeps_ids,
+        }
+    }
+
+    /// The current batch.
+    pub(crate) fn queue(&mut self) -> &mut WriteQueue {
+        self.queue.get_mut()
+    }
+
+    /// Sends the current batch.
+    ///
+    /// # Errors
+    /// If a document is not inserted, or not acknowledged as required. Then documents may be left in the batch.
+    pub(crate) fn send_batch(&mut self) -> Result<()> {
+        self.send();
+        let mut next = Progress::<BulkWriteResult>::default();
+        next.result.acknowledged = self.progress.result.acknowledged;
+        let progress = std::mem::replace(&mut self.progress, next);
+        self.id = OperationId::default();
+        let outcome = progress.finish(PartialBulkWriteResult::Collection);
+        self.action.transformed(outcome).map(drop)
+    }
+
     /// Inserts the documents, until one of them ends the operation. What happened is in the progress.
     ///
     /// # Errors

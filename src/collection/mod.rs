@@ -59,6 +59,7 @@ pub use self::find::{Find, FindOne};
 pub use self::find_and_modify::{FindOneAndDelete, FindOneAndReplace, FindOneAndUpdate};
 pub use self::insert::InsertOne;
 pub use self::insert_many::InsertMany;
+pub(crate) use self::insert_many::Inserter;
 pub use self::model::{DeleteModel, ReplaceOneModel, UpdateManyModel, UpdateOneModel};
 pub(crate) use self::model::{LastModel, ModelWriter};
 pub(crate) use self::progress::Progress;
@@ -73,6 +74,7 @@ use crate::client_session::{Free, Scope};
 use crate::database::Database;
 use crate::error::{Error, Result};
 use crate::options::{CollectionOptions, ReadConcern, ReadPreference, WriteConcern};
+use crate::time::{Deadline, TimeoutMs};
 
 /// A collection of documents of type `T`. Cheap to clone.
 ///
@@ -221,6 +223,23 @@ impl<T, S> Collection<T, S> {
             scope: self.scope.clone(),
             documents: PhantomData,
         }
+    }
+
+    /// The same collection, whose actions belong to a larger whole with this limit and this deadline.
+    pub(crate) fn within_whole(&self, timeout: TimeoutMs, deadline: Deadline) -> Self
+    where
+        S: Clone,
+    {
+        Self {
+            target: self.target.within_whole(timeout, deadline),
+            scope: self.scope.clone(),
+            documents: PhantomData,
+        }
+    }
+
+    /// `timeoutMS` of each action, if this collection or its database sets it.
+    pub(crate) fn timeout_ms(&self) -> Option<TimeoutMs> {
+        self.target.timeout()
     }
 
     /// The same collection, whose actions run in a session: `&Session` or `Rc<Session>`. With [`Free`] they run outside of

@@ -6,7 +6,7 @@ use crate::client::Client;
 use crate::database::Database;
 use crate::error::{Error, Result};
 use crate::options::{CollectionOptions, Criteria, collection_name_problem};
-use crate::time::{TimeoutKind, TimeoutMs};
+use crate::time::{Deadline, TimeoutKind, TimeoutMs};
 
 /// A collection on a client, or a database itself, with the settings of its operations.
 #[derive(Clone, Debug)]
@@ -20,6 +20,8 @@ pub(crate) struct Target {
     criteria: Criteria,
     /// `timeoutMS` of each operation.
     timeout: Option<TimeoutMs>,
+    /// The deadline of the larger whole that the operations belong to, such as an upload. `timeout` has set it.
+    whole: Option<Deadline>,
 }
 
 impl Target {
@@ -40,6 +42,7 @@ impl Target {
             name: name.to_owned(),
             problem: database.problem().or_else(|| collection_name_problem(name)),
             timeout: of_collection.or_else(|| database.timeout_ms()),
+            whole: None,
             criteria: Criteria {
                 read_concern: options.read_concern.unwrap_or(criteria.read_concern),
                 write_concern: options.write_concern.unwrap_or(criteria.write_concern),
@@ -57,6 +60,7 @@ impl Target {
             problem: database.problem(),
             criteria: database.criteria(),
             timeout: database.timeout_ms(),
+            whole: None,
         })
     }
 
@@ -64,6 +68,15 @@ impl Target {
     pub(super) fn of_client(&self, client: Client) -> Arc<Self> {
         Arc::new(Self {
             client,
+            ..self.clone()
+        })
+    }
+
+    /// The same collection, whose operations belong to a larger whole with this limit and this deadline.
+    pub(super) fn within_whole(&self, timeout: TimeoutMs, deadline: Deadline) -> Arc<Self> {
+        Arc::new(Self {
+            timeout: Some(timeout),
+            whole: Some(deadline),
             ..self.clone()
         })
     }
@@ -90,6 +103,11 @@ impl Target {
     /// `timeoutMS` of each operation.
     pub(super) fn timeout(&self) -> Option<TimeoutMs> {
         self.timeout
+    }
+
+    /// The deadline of the larger whole that the operations belong to.
+    pub(super) fn whole(&self) -> Option<Deadline> {
+        self.whole
     }
 
     /// Returns an error if no server accepts the names.

@@ -10,6 +10,7 @@ mod certificate;
 #[cfg(feature = "srv")]
 mod dns;
 mod files;
+mod gridfs;
 pub(crate) mod hello;
 mod http;
 mod issuer;
@@ -59,6 +60,7 @@ impl<R: Into<Reason>> From<R> for Cause {
             Reason::Revocation(reason) => revocation::explain(reason),
             Reason::Refusal(reason) => write::explain(reason),
             Reason::Cancelled(reason) => cancel::explain(*reason),
+            Reason::GridFs(reason) => gridfs::explain(reason),
         };
         Self::explained(reason, explanation)
     }

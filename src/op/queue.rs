@@ -146,6 +146,12 @@ impl WriteQueue {
         encoded
     }
 
+    /// The bytes, to whose end a caller may append a write in several steps. [`push`](Self::push) makes it one of the writes;
+    /// until then no command contains it. The queue must not be [advanced](Self::advance) meanwhile.
+    pub(crate) fn bytes_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
     /// The last write, which begins at `start`.
     pub(crate) fn last(&self, start: usize) -> Option<&RawDocument> {
         RawDocument::from_bytes(self.bytes.get(start..)?).ok()

@@ -13,6 +13,7 @@ pub(crate) mod certificate;
 #[cfg(feature = "srv")]
 pub(crate) mod dns;
 pub(crate) mod files;
+pub(crate) mod gridfs;
 pub(crate) mod hello;
 pub(crate) mod http;
 pub(crate) mod io;
@@ -63,6 +64,8 @@ pub(crate) enum Reason {
     Refusal(Box<write::Refusal>),
     /// The program cancelled the operation.
     Cancelled(cancel::Cancelled),
+    /// A file of GridFS.
+    GridFs(Box<gridfs::GridFsFailure>),
 }
 
 impl Reason {
@@ -178,6 +181,12 @@ impl From<write::Refusal> for Reason {
 impl From<cancel::Cancelled> for Reason {
     fn from(reason: cancel::Cancelled) -> Self {
         Self::Cancelled(reason)
+    }
+}
+
+impl From<gridfs::GridFsFailure> for Reason {
+    fn from(reason: gridfs::GridFsFailure) -> Self {
+        Self::GridFs(Box::new(reason))
     }
 }
 

@@ -7,8 +7,10 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use bson::{Bson, Document};
+use mongotls::gridfs::GridFsBucket;
 use mongotls::options::{
-    ClientOptionsBuilder, CollectionOptions, DatabaseOptions, ServerApi, ServerApiVersion,
+    ClientOptionsBuilder, CollectionOptions, DatabaseOptions, GridFsBucketOptions, ServerApi,
+    ServerApiVersion,
 };
 use mongotls::topology::TopologyDescription;
 use mongotls::{Client, Collection, ConnectionString, Cursor, Database, Session};
@@ -32,7 +34,7 @@ pub(crate) enum Entity {
     Collection(CollectionEntity),
     Session(Arc<SessionEntity>),
     Cursor(Arc<Mutex<CursorEntity>>),
-    Bucket,
+    Bucket(GridFsBucket),
     Thread(Arc<Thread>),
     Topology(Arc<TopologyDescription>),
     /// Stored events of a client, by their index.
@@ -86,7 +88,7 @@ impl Entity {
             Self::Collection(_) => Kind::Collection,
             Self::Session(_) => Kind::Session,
             Self::Cursor(_) => Kind::Cursor,
-            Self::Bucket => Kind::Bucket,
+            Self::Bucket(_) => Kind::Bucket,
             Self::Thread(_) | Self::Topology(_) | Self::Events(..) | Self::Value(_) => Kind::Other,
         }
     }
@@ -226,8 +228,8 @@ impl CaseRun {
                 Entity::Session(Arc::new(SessionEntity::start(&client, options, entities)?))
             }
             "bucket" => {
-                entities.database(text("database"))?;
-                Entity::Bucket
+                let database = entities.database(text("database"))?.database;
+                Entity::Bucket(database.gridfs_bucket(bucket_options(&fields["bucketOptions"])?))
             }
             "thread" => Entity::Thread(Arc::new(Thread::start(self))),
             other => return Err(Failure::malformed(format!("a {other} cannot be created"))),
@@ -293,6 +295,27 @@ fn settings(options: &Value) -> Result<CollectionOptions, Failure> {
         Ok(settings)
     };
     read().map_err(Failure::Malformed)
+}
+
+/// The settings of `bucketOptions`.
+fn bucket_options(options: &Value) -> Result<GridFsBucketOptions, Failure> {
+    let mut of_collections = options.clone();
+    let mut settings_of_bucket = GridFsBucketOptions::default();
+    if let Some(fields) = of_collections.as_object_mut() {
+        let name = fields.remove("bucketName");
+        settings_of_bucket.bucket_name = name.as_ref().and_then(Value::as_str).map(str::to_owned);
+        let size = fields
+            .remove("chunkSizeBytes")
+            .and_then(|size| unsigned(&size));
+        settings_of_bucket.chunk_size_bytes = size.and_then(|size| u32::try_from(size).ok());
+        fields.remove("disableMD5");
+    }
+    let settings = settings(&of_collections)?;
+    settings_of_bucket.read_concern = settings.read_concern;
+    settings_of_bucket.write_concern = settings.write_concern;
+    settings_of_bucket.read_preference = settings.read_preference;
+    settings_of_bucket.timeout = settings.timeout;
+    Ok(settings_of_bucket)
 }
 
 fn with_server_api(

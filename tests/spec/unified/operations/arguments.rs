@@ -121,6 +121,14 @@ impl Call<'_> {
         self.read(name, "a number", convert)
     }
 
+    pub(super) fn i32(&self, name: &'static str) -> Result<Option<i32>, Failure> {
+        let number = self.i64(name)?;
+        number
+            .map(i32::try_from)
+            .transpose()
+            .map_err(|error| Failure::malformed(format!("{name}: {error}")))
+    }
+
     pub(super) fn i64(&self, name: &'static str) -> Result<Option<i64>, Failure> {
         self.read(name, "a number", |value| match bson(value).ok()? {
             Bson::Int32(number) => Some(number.into()),
