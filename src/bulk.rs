@@ -17,10 +17,12 @@ use bson::{Bson, Document, RawBsonRef, RawDocumentBuf, cstr};
 use self::reply::Counts;
 use crate::cancel::Canceller;
 use crate::client::Client;
-use crate::client_session::{Free, IntoScope, Scope, ScopedClient, session_of};
+use crate::client_session::{
+    Free, IntoScope, Scope, ScopedClient, is_in_transaction, session_of,
+};
 use crate::collection::{
     DeleteModel, LastModel, ModelWriter, Namespace, Progress, ReplaceOneModel, UpdateManyModel,
-    UpdateOneModel, id_of, malformed_reply, unknown_write, with_unknown_outcome, write_error,
+    UpdateOneModel, id_of, malformed_reply, unknown_write, with_unknown_outcome,
 };
 use crate::cursor::Cursor;
 use crate::data::hello::integer;
@@ -31,11 +33,12 @@ use crate::event::OperationId;
 use crate::op::run_command::Opened;
 use crate::op::{
     CursorFields, CursorReply, CursorTiming, HasDeployment, Operation, OperationKind,
-    OperationSession, QueuedWrite, Rules, WriteQueue, execute, is_limited, transformed_write,
+    OperationSession, OwnOptions, QueuedWrite, Rules, WriteQueue, execute, is_limited, transformed_write,
 };
 use crate::options::{WriteConcern, collection_name_problem, database_name_problem};
 use crate::results::{
     DeleteResult, InsertOneResult, SummaryBulkWriteResult, UpdateResult, VerboseBulkWriteResult,
+    WriteError,
 };
 use crate::time::{TimeoutKind, TimeoutMs};
 
@@ -483,7 +486,12 @@ impl<S: Scope, R: ClientBulkResult> ClientBulk<S, R> {
 
     fn try_send(&mut self) -> Result<()> {
         let of_client = &self.client.options().write_concern;
-        let concern = self.write_concern.as_ref().unwrap_or(of_client).clone();
+        let concern = match &self.write_concern {
+            Some(concern) => concern.clone(),
+            // In a transaction that of the client does not apply.
+            None if is_in_transaction(&self.scope) => WriteConcern::default(),
+            None => of_client.clone(),
+        };
         let is_acknowledged = concern.is_acknowledged();
         self.check_unacknowledged(is_acknowledged)?;
         self.progress.result.summary.acknowledged = is_acknowledged;
@@ -511,6 +519,11 @@ impl<S: Scope, R: ClientBulkResult> ClientBulk<S, R> {
                 limit,
                 max_time,
                 write_concern: Some(&concern),
+                own: OwnOptions {
+                    write_concern: self.write_concern.is_some(),
+                    timeout: self.timeout.is_some(),
+                    ..OwnOptions::default()
+                },
                 raw_data: self.raw_data,
                 min_wire_version: BULK_WRITE,
                 ..Operation::new("admin", &command, &self.id)
@@ -647,7 +660,7 @@ impl<S: Scope, R: ClientBulkResult> ClientBulk<S, R> {
         match number("ok") {
             Some(1) => {}
             Some(0) if number("code").is_some() => {
-                let error = write_error(write.index, reply_to_document(result)?);
+                let error = WriteError::read(write.index, reply_to_document(result)?);
                 self.progress.add_error(error, write.index, write.is_multi);
                 // The writes before that of an ordered bulk have succeeded.
                 if self.is_ordered && position > 0 {

@@ -184,6 +184,8 @@ causes! {
     GridfsRevisionNotFound = "gridfs-revision-not-found", Operation, "the file of the GridFS bucket has fewer revisions";
     GridfsFileExists = "gridfs-file-exists", Operation, "the GridFS upload to resume is complete already";
     GridfsCorrupt = "gridfs-corrupt", Operation, "a chunk of a GridFS file is missing or wrong, or the file's document is";
+    CommitUnknown = "commit-unknown", Operation, "it is unknown whether the transaction was committed";
+    TransactionSpoiled = "transaction-spoiled", Operation, "a command of the transaction failed, and the closure ignored its error";
 }
 
 /// A reason for a failed connection or a rejected operation, with the remedy and the facts that a person needs to fix it.

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bson::spec::BinarySubtype;
 use bson::{Binary, Document, RawDocumentBuf, Timestamp, doc};
@@ -13,7 +14,8 @@ use crate::client::Client;
 use crate::data::cluster_time::{ClusterTime, MAX_CLUSTER_TIME_SIZE};
 use crate::document::to_document;
 use crate::error::{Error, Result};
-use crate::op::HasDeployment;
+use crate::op::{HasDeployment, transaction};
+use crate::options::TransactionOptions;
 use crate::session::{Lifetime, ReadMode, SessionState};
 
 /// A session: commands that run one after the other, and that are related.
@@ -78,6 +80,11 @@ impl Session {
     /// The options that the session was started with.
     pub fn options(&self) -> &SessionOptions {
         &self.options
+    }
+
+    /// The state of the session.
+    pub(crate) fn state(&self) -> &SessionState {
+        &self.state
     }
 
     /// The ID that commands of the session carry as `lsid`: `{ id: UUID }`.
@@ -155,6 +162,13 @@ impl Session {
     }
 }
 
+impl Drop for Session {
+    /// Aborts an open transaction, within two seconds.
+    fn drop(&mut self) {
+        transaction::abort_open(&self.client, &self.state);
+    }
+}
+
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session")
@@ -174,6 +188,10 @@ pub struct SessionOptions {
     pub snapshot: Option<bool>,
     /// See [`StartSession::snapshot_time`].
     pub snapshot_time: Option<Timestamp>,
+    /// See [`StartSession::default_transaction_options`].
+    pub default_transaction_options: Option<TransactionOptions>,
+    /// See [`StartSession::default_timeout`].
+    pub default_timeout: Option<Duration>,
 }
 
 impl SessionOptions {
@@ -256,6 +274,19 @@ impl StartSession<'_> {
     /// Sets the instant that snapshot reads see. Default: the time of the first read.
     pub fn snapshot_time(mut self, time: Timestamp) -> Self {
         self.options.snapshot_time = Some(time);
+        self
+    }
+
+    /// Sets the options of transactions that have none of their own. Default: those of the client.
+    pub fn default_transaction_options(mut self, options: TransactionOptions) -> Self {
+        self.options.default_transaction_options = Some(options);
+        self
+    }
+
+    /// Sets `timeoutMS` of commits, aborts and transactions of this session that have none of their own. Default:
+    /// `timeoutMS` of the client. Zero means no limit.
+    pub fn default_timeout(mut self, limit: Duration) -> Self {
+        self.options.default_timeout = Some(limit);
         self
     }
 
@@ -355,7 +386,12 @@ pub(crate) fn session_of<S: Scope>(scope: &S) -> Option<&SessionState> {
     scope.session().map(|session| &session.state)
 }
 
-mod sealed {
+/// Returns true if the operations of a scope belong to an open transaction.
+pub(crate) fn is_in_transaction<S: Scope>(scope: &S) -> bool {
+    session_of(scope).is_some_and(|session| session.transaction().state().is_open())
+}
+
+pub(crate) mod sealed {
     use std::rc::Rc;
 
     use super::{Free, Session};
@@ -401,7 +437,7 @@ mod tests {
             let options = SessionOptions {
                 causal_consistency,
                 snapshot,
-                snapshot_time: None,
+                ..SessionOptions::default()
             };
             options.read_mode().map_err(|error| error.kind())
         };

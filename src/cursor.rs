@@ -17,7 +17,7 @@ use serde::de::{Deserialize, DeserializeOwned};
 
 use crate::cancel::Canceller;
 use crate::client::Client;
-use crate::client_session::{Free, Scope, session_of};
+use crate::client_session::{Free, Scope, is_in_transaction, session_of};
 #[cfg(not(feature = "serde"))]
 use crate::document::to_document;
 #[cfg(feature = "serde")]
@@ -122,7 +122,10 @@ impl<T, S: Scope> Cursor<T, S> {
         let namespace = namespace.map(|(database, rest)| (database.to_owned(), rest.to_owned()));
         let batch = reply.into_batch()?;
         let (database, collection) = namespace?;
-        let is_exhaust = options.cursor_type == CursorType::Exhaust && connection.can_stream();
+        // A transaction needs its connection for other commands.
+        let is_exhaust = options.cursor_type == CursorType::Exhaust
+            && connection.can_stream()
+            && !is_in_transaction(&scope);
         let target = match id != 0 && (client.options().load_balanced || is_exhaust) {
             true => connection.pin(),
             false => connection.release(),

@@ -8,6 +8,7 @@
 //! `Display` prints this layer alone; [`source`](std::error::Error::source) leads to the error of the
 //! system, of OpenSSL or of BSON below it. No secret is ever part of either.
 
+use std::any::Any;
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
@@ -25,7 +26,7 @@ use crate::printable::{Printable, printable};
 use crate::reason::cancel::Cancelled;
 use crate::reason::gridfs::GridFsFailure;
 use crate::results::{BulkFailure, DuplicateKey, WriteFailure, Written};
-use crate::server_code::DUPLICATE_KEYS;
+use crate::server_code::{DUPLICATE_KEYS, MAX_TIME_MS_EXPIRED};
 use crate::time::Elapsed;
 
 /// The result of an operation of this crate.
@@ -53,6 +54,8 @@ struct ErrorInner {
     service_id: Option<ObjectId>,
     timing: Option<Timing>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
+    /// The error of the program.
+    custom: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 /// Errors grouped by what a caller can do about them.
@@ -92,6 +95,8 @@ pub enum ErrorKind {
     /// A file of GridFS does not exist, or cannot be read because its chunks are not as they must be. The server answered
     /// all commands. [`Error::cause`] says which file, and which chunk.
     GridFs,
+    /// The program returned an error of its own from a [transaction](crate::Client::transaction): [`Error::custom`].
+    Custom,
     /// The client was closed by [`Client::close`](crate::Client::close). Nothing was sent.
     ClientClosed,
     /// The program cancelled the operation ([`Canceller::cancel`](crate::Canceller::cancel)). A command may have run if the
@@ -116,6 +121,7 @@ impl ErrorKind {
             Self::Write => "write",
             Self::Source => "source",
             Self::GridFs => "gridfs",
+            Self::Custom => "custom",
             Self::ClientClosed => "client-closed",
             Self::Cancelled => "cancelled",
         }
@@ -210,7 +216,29 @@ impl Error {
             service_id: None,
             timing: None,
             source: None,
+            custom: None,
         }))
+    }
+
+    /// An error of the program, which a [transaction](crate::Client::transaction) returns as it is.
+    /// [`get_custom`](Self::get_custom) returns the value.
+    ///
+    /// ```
+    /// use mongotls::Error;
+    ///
+    /// #[derive(Debug, PartialEq)]
+    /// struct SoldOut;
+    ///
+    /// let error = Error::custom(SoldOut);
+    /// assert_eq!(error.get_custom::<SoldOut>(), Some(&SoldOut));
+    /// ```
+    pub fn custom(error: impl Any + Send + Sync) -> Self {
+        let any: &dyn Any = &error;
+        let text = any.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| any.downcast_ref::<String>().map(String::as_str));
+        let mut custom = Self::new(ErrorKind::Custom, text.unwrap_or("an error of the program"));
+        custom.0.custom = Some(Arc::new(error));
+        custom
     }
 
     /// An attempt to connect that ended in `cause` at `stage`.
@@ -256,6 +284,22 @@ impl Error {
                 elapsed.kind.option()
             ),
         )
+    }
+
+    /// The time for retries of a transaction has passed. The last error is the source, and its labels and its cause stay.
+    pub(crate) fn retries_timed_out(elapsed: Elapsed, last: Self) -> Self {
+        let mut error = Self::timed_out(elapsed, "the transaction with its retries")
+            .with_labels(last.labels())
+            .with_written(last.written());
+        error.0.cause.clone_from(&last.0.cause);
+        error.with_source(last)
+    }
+
+    /// Returns true if the time limit on the server has passed, in the answer to a command or in a write concern error.
+    pub(crate) fn is_max_time_expired(&self) -> bool {
+        let of_command = self.command().map(|failure| failure.code);
+        let of_concern = || Some(self.write_failure()?.concern_error.as_ref()?.code);
+        of_command.or_else(of_concern) == Some(MAX_TIME_MS_EXPIRED)
     }
 
     /// The deadline of the program had passed before an operation began.
@@ -722,6 +766,11 @@ impl Error {
     /// ```
     pub fn command(&self) -> Option<&CommandFailure> {
         self.0.command.as_ref()
+    }
+
+    /// The value of [`Error::custom`], if this is such an error and the value is an `E`.
+    pub fn get_custom<E: Any>(&self) -> Option<&E> {
+        self.0.custom.as_deref()?.downcast_ref()
     }
 
     /// The writes that failed, and the failure to acknowledge writes, if the error is one of a write

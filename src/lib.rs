@@ -143,6 +143,7 @@ mod stop;
 mod store_uri;
 mod sync;
 mod time;
+mod transaction;
 mod watch;
 mod wire;
 
@@ -178,6 +179,9 @@ pub use index_model::{
 };
 pub use options::ClientOptions;
 pub use results::Written;
+pub use transaction::{
+    AbortTransaction, CommitTransaction, RunTransaction, StartTransaction, Tx,
+};
 pub use uri::ConnectionString;
 
 /// Runs the examples of the README with those of this documentation.

@@ -9,7 +9,9 @@ use crate::server_code::DUPLICATE_KEYS;
 
 mod admin;
 mod bulk;
+mod read;
 
+pub(crate) use self::read::{labels, whole};
 pub use self::admin::{CreateIndexResult, CreateIndexesResult, DatabaseSpecification};
 pub use self::bulk::{
     BulkFailure, BulkWriteResult, PartialBulkWriteResult, SummaryBulkWriteResult,

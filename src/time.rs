@@ -26,6 +26,8 @@ pub(crate) enum TimeoutKind {
     Operation,
     /// An instant that the program passes down to the operation.
     Deadline,
+    /// The limit on the retries of a transaction.
+    Transaction,
     /// A limit that the driver sets for its own commands, such as `killCursors` of a cursor that is dropped.
     Internal,
     /// `ocsp_responder_timeout`: one search for an OCSP response.
@@ -50,6 +52,7 @@ impl TimeoutKind {
             Self::Database => "the time limit of the database handle",
             Self::Operation => "the time limit of the call",
             Self::Deadline => "the deadline of the program",
+            Self::Transaction => "the limit on retries of a transaction",
             Self::Internal => "a limit of the driver",
             Self::OcspResponder => "ocsp_responder_timeout",
             Self::CredentialService => "the limit of a credential service",

@@ -9,7 +9,7 @@ use bson::{Document, RawBson, RawBsonRef, RawDocumentBuf, cstr};
 use super::target::Target;
 use super::write::WriteReply;
 use crate::client::Client;
-use crate::client_session::{Scope, session_of};
+use crate::client_session::{Scope, is_in_transaction, session_of};
 use crate::cursor::Cursor;
 use crate::document::reply_to_document;
 use crate::encode::OptionFields;
@@ -18,7 +18,7 @@ use crate::event::OperationId;
 use crate::op::run_command::Opened;
 use crate::op::{
     CursorFields, CursorReply, CursorTiming, Extent, HasDeployment, Operation, OperationKind,
-    OperationSession, TimeLimit, execute, is_limited, transformed_write,
+    OperationSession, OwnOptions, TimeLimit, execute, is_limited, transformed_write,
 };
 use crate::options::{ReadConcern, ReadPreference, Verbosity, WriteConcern};
 use crate::time::{Deadline, TimeoutKind, TimeoutMs};
@@ -72,9 +72,15 @@ impl<S> Action<S> {
         }
     }
 
-    /// The write concern of the action.
-    pub(crate) fn write_concern(&self) -> &WriteConcern {
-        let of_target = &self.target.criteria().write_concern;
+    /// The write concern of the action. In a transaction that of the collection does not apply.
+    pub(crate) fn write_concern(&self) -> &WriteConcern
+    where
+        S: Scope,
+    {
+        let of_target = match is_in_transaction(&self.scope) {
+            true => &SERVER_DEFAULT,
+            false => &self.target.criteria().write_concern,
+        };
         self.write_concern.as_ref().unwrap_or(of_target)
     }
 
@@ -129,7 +135,10 @@ impl<S> Action<S> {
         &'a self,
         name: &'static str,
         own: &'a [(&'static CStr, RawBsonRef<'a>)],
-    ) -> Result<ActionCommand<'a>> {
+    ) -> Result<ActionCommand<'a>>
+    where
+        S: Scope,
+    {
         self.target.check()?;
         let subject = Some(self.target.name());
         Ok(ActionCommand {
@@ -144,8 +153,14 @@ impl<S> Action<S> {
 
     /// Returns whether `timeoutMS` of the action, the collection or the client is set. Then the driver computes
     /// `maxTimeMS`, and that of the program is ignored ("Client Side Operations Timeout", "Command Execution").
-    fn has_timeout(&self) -> bool {
-        self.timeout_ms().is_some() || self.client().options().timeout.is_some()
+    fn has_timeout(&self) -> bool
+    where
+        S: Scope,
+    {
+        let in_transaction = || session_of(&self.scope)?.transaction().deadline();
+        self.timeout_ms().is_some()
+            || self.client().options().timeout.is_some()
+            || in_transaction().is_some()
     }
 
     /// Returns an error if a write that is not acknowledged has a session of the program.
@@ -483,11 +498,24 @@ impl<S: Scope> Action<S> {
                 None => self.timeout_ms().map_or(TimeLimit::OfClient, TimeLimit::Of),
             },
             session: OperationSession::of(session_of(&self.scope)),
+            own: OwnOptions {
+                read_concern: self.read_concern.is_some(),
+                write_concern: self.write_concern.is_some(),
+                read_preference: self.read_preference.is_some(),
+                timeout: self.timeout.is_some(),
+            },
             raw_data: self.raw_data,
             ..Operation::new(self.target.database(), command, id)
         }
     }
 }
+
+/// No write concern.
+const SERVER_DEFAULT: WriteConcern = WriteConcern {
+    w: None,
+    w_timeout: None,
+    journal: None,
+};
 
 /// The first wire version whose servers accept a comment in `getMore`: MongoDB 4.4.
 const COMMENTS_OF_GET_MORE: i32 = 9;

@@ -66,7 +66,7 @@ pub(crate) use self::progress::Progress;
 use self::target::Target;
 pub use self::update::{ReplaceOne, UpdateMany, UpdateOne};
 pub(crate) use self::write::{
-    malformed as malformed_reply, unknown as with_unknown_outcome, unknown_write, write_error,
+    malformed as malformed_reply, unknown as with_unknown_outcome, unknown_write,
 };
 use crate::cancel::Canceller;
 use crate::client::Client;

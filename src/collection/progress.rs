@@ -7,7 +7,7 @@ use crate::document::reply_to_document;
 use crate::error::{Error, Result};
 use crate::op::{QueuedWrite, refusal};
 use crate::results::{
-    BulkFailure, PartialBulkWriteResult, WriteConcernError, WriteError, WriteFailure, Written,
+    BulkFailure, PartialBulkWriteResult, WriteConcernError, WriteError, WriteFailure, Written, labels,
 };
 use crate::server_code;
 
@@ -112,8 +112,8 @@ impl<R> Progress<R> {
         if let Ok(Some(error)) = reply.get("writeConcernError") {
             let error = error.as_document();
             let error = error.ok_or_else(|| write::malformed("a write concern error"))?;
-            let error = write::write_concern_error(reply_to_document(error)?);
-            self.add_concern_error(error, &write::labels(reply));
+            let error = WriteConcernError::read(reply_to_document(error)?);
+            self.add_concern_error(error, &labels(reply));
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use crate::data::hello::integer;
 use crate::document::reply_to_document;
 use crate::error::{Error, ErrorKind, Result};
 use crate::op::{Extent, refusal};
-use crate::results::{DuplicateKey, WriteConcernError, WriteError, WriteFailure, Written};
+use crate::results::{WriteConcernError, WriteError, WriteFailure, Written, whole};
 use crate::server_code;
 
 /// The fields of a reply to `insert`, `update`, `delete` or `findAndModify`.
@@ -137,12 +137,12 @@ impl WriteReply {
                 ("writeErrors", Bson::Array(errors)) => {
                     let errors = errors.into_iter().map(|error| {
                         let error = document(error)?;
-                        Some(write_error(index(&error)?, error))
+                        Some(WriteError::read(index(&error)?, error))
                     });
                     self.errors = errors.collect::<Option<_>>()?;
                 }
                 ("writeConcernError", Bson::Document(error)) => {
-                    self.concern_error = Some(write_concern_error(error));
+                    self.concern_error = Some(WriteConcernError::read(error));
                 }
                 ("upserted" | "writeErrors" | "writeConcernError", _) => return None,
                 ("errorLabels", Bson::Array(labels)) => {
@@ -213,64 +213,9 @@ fn document(value: Bson) -> Option<Document> {
     }
 }
 
-/// The error of the write with this index.
-pub(crate) fn write_error(index: usize, mut error: Document) -> WriteError {
-    let (code, message) = (code(&error), text(&mut error, "errmsg"));
-    let duplicate_key = DuplicateKey::of(code, &message, |key| match error.get(key) {
-        Some(Bson::Document(document)) => Some(document.clone()),
-        _ => None,
-    });
-    WriteError {
-        index,
-        code,
-        code_name: text(&mut error, "codeName"),
-        message,
-        details: error.remove("errInfo").and_then(document),
-        duplicate_key,
-    }
-}
-
-pub(super) fn write_concern_error(mut error: Document) -> WriteConcernError {
-    WriteConcernError {
-        code: code(&error),
-        code_name: text(&mut error, "codeName"),
-        message: text(&mut error, "errmsg"),
-        details: error.remove("errInfo").and_then(document),
-    }
-}
-
-/// The error labels of a reply.
-pub(super) fn labels(reply: &RawDocument) -> Vec<String> {
-    let labels = reply.get_array("errorLabels").into_iter().flatten();
-    let labels = labels.filter_map(|label| Some(label.ok()?.as_str()?.to_owned()));
-    labels.collect()
-}
-
 fn index(document: &Document) -> Option<usize> {
     let index = document.get("index").and_then(whole)?;
     usize::try_from(index).ok()
-}
-
-fn code(document: &Document) -> i32 {
-    let code = document.get("code").and_then(whole);
-    code.and_then(|code| i32::try_from(code).ok()).unwrap_or(0)
-}
-
-/// Reads a whole number of any numeric type.
-fn whole(number: &Bson) -> Option<i64> {
-    integer(match number {
-        Bson::Int32(number) => RawBsonRef::Int32(*number),
-        Bson::Int64(number) => RawBsonRef::Int64(*number),
-        Bson::Double(number) => RawBsonRef::Double(*number),
-        _ => return None,
-    })
-}
-
-fn text(document: &mut Document, key: &str) -> String {
-    match document.remove(key) {
-        Some(Bson::String(text)) => text,
-        _ => String::new(),
-    }
 }
 
 /// A number that is not negative.

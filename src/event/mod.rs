@@ -10,6 +10,7 @@ mod message;
 mod pool;
 mod sdam;
 mod tls;
+mod transaction;
 
 use std::cell::Cell;
 use std::fmt;
@@ -30,6 +31,7 @@ pub use self::tls::{
     RevocationEvent, TlsEvent, TlsHandshakeFailedEvent, TlsHandshakeStartedEvent,
     TlsHandshakeSucceededEvent, TlsReloadEvent,
 };
+pub use self::transaction::{OutsideOfTransactionEvent, TransactionEvent, TransactionRetry};
 pub use crate::data::timing::{PoolLoad, Timing};
 use crate::enum_text::display_as_str;
 use crate::ffi::fork;
@@ -64,6 +66,8 @@ pub enum Event {
     Pool(PoolEvent),
     /// Discovery and monitoring of servers.
     Sdam(SdamEvent),
+    /// A transaction.
+    Transaction(TransactionEvent),
 }
 
 impl Event {
@@ -74,6 +78,7 @@ impl Event {
             Self::Command(_) => EventKind::Command,
             Self::Pool(_) => EventKind::Pool,
             Self::Sdam(_) => EventKind::Sdam,
+            Self::Transaction(_) => EventKind::Transaction,
         }
     }
 }
@@ -90,16 +95,19 @@ pub enum EventKind {
     Pool,
     /// Discovery and monitoring of servers. Each reply of a server is copied for the listener.
     Sdam,
+    /// Transactions: retries, and commands outside of them.
+    Transaction,
 }
 
 impl EventKind {
-    /// Returns the kind in lower case: `tls`, `command`, `pool` or `sdam`.
+    /// Returns the kind in lower case: `tls`, `command`, `pool`, `sdam` or `transaction`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Tls => "tls",
             Self::Command => "command",
             Self::Pool => "pool",
             Self::Sdam => "sdam",
+            Self::Transaction => "transaction",
         }
     }
 
@@ -109,6 +117,7 @@ impl EventKind {
             Self::Command => 2,
             Self::Pool => 4,
             Self::Sdam => 8,
+            Self::Transaction => 16,
         }
     }
 }
@@ -171,6 +180,11 @@ thread_local! {
 /// events together. The thread that runs the function may be the one that would discover the server, or the one that
 /// holds the connection.
 const LISTENER_WAITS: Duration = Duration::from_secs(2);
+
+/// Returns true on a thread that is inside the program's function.
+pub(crate) fn is_listening() -> bool {
+    LISTENING.get()
+}
 
 /// Begins an operation on this thread: a command, or a check of a server. An operation that the program's own
 /// function starts belongs to the operation that sent the event.

@@ -23,6 +23,7 @@ pub(crate) mod sdam;
 mod security_level;
 pub(crate) mod srv;
 mod tls;
+mod transaction;
 mod wording;
 mod write;
 
@@ -61,6 +62,7 @@ impl<R: Into<Reason>> From<R> for Cause {
             Reason::Refusal(reason) => write::explain(reason),
             Reason::Cancelled(reason) => cancel::explain(*reason),
             Reason::GridFs(reason) => gridfs::explain(reason),
+            Reason::Transaction(reason) => transaction::explain(reason),
         };
         Self::explained(reason, explanation)
     }

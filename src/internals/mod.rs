@@ -6,13 +6,14 @@ pub mod sdam;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::address::ServerAddress;
 use crate::client_session::{Session, session_of};
 use crate::conn::Connector;
 use crate::error::{Error, Result};
 use crate::options::ClientOptions;
 pub use crate::options::cloud::CloudServices;
 use crate::pool::{self, Alone, PoolSettings, PooledConnection};
-use crate::session::SessionState;
+use crate::session::{Pinned, SessionState, TransactionState};
 
 /// Replaces the name whose DNS records hold the seed list. Tests that use an IP address, which a connection string
 /// rejects, need no resolver.
@@ -31,6 +32,30 @@ pub fn fix_jitter(value: Option<f64>) {
 /// Returns true if the server session of a session is marked as dirty.
 pub fn is_session_dirty(session: &Session) -> bool {
     session_of(&session).is_some_and(SessionState::is_dirty)
+}
+
+/// The state of a session's transaction, as the unified test format names it.
+pub fn transaction_state(session: &Session) -> &'static str {
+    match session.state().transaction().state() {
+        TransactionState::None => "none",
+        TransactionState::Starting => "starting",
+        TransactionState::InProgress => "in_progress",
+        TransactionState::Committed => "committed",
+        TransactionState::Aborted => "aborted",
+    }
+}
+
+/// Returns true if a session is pinned to a router or to a connection.
+pub fn is_session_pinned(session: &Session) -> bool {
+    session.state().transaction().is_pinned()
+}
+
+/// The router that a session is pinned to, if there is one.
+pub fn pinned_server(session: &Session) -> Option<ServerAddress> {
+    match session.state().transaction().pinned()? {
+        Pinned::Router(server) => Some(server),
+        Pinned::Connection(_) => None,
+    }
 }
 
 /// The pool of one server.

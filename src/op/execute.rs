@@ -11,11 +11,10 @@ use bson::RawDocumentBuf;
 
 use super::evidence::Evidence;
 use super::refusal;
-use super::retry::{AttemptServer, Attempts, Retry, check_write_concern};
+use super::retry::{AttemptServer, Attempts, Retry, check_write_concern, is_overload};
 use super::session::{Concerns, OperationSession};
 use super::target::{CursorTarget, Place, SelectedConnection};
-use super::timeout;
-use super::{Operation, OperationKind};
+use super::{Operation, OperationKind, timeout, transaction};
 use crate::bounds::Bounds;
 use crate::conn::{Connection, Connector, ReadReply, Request, ServerTimeLimit};
 use crate::data::cluster_time::ClusterTime;
@@ -29,7 +28,9 @@ use crate::sdam::errors::OperationResult;
 use crate::sdam::selection::{ServerRequirement, WRITES_ON_SECONDARIES};
 use crate::sdam::{Selected, SelectingOperation, Topology};
 use crate::server_code::REAUTHENTICATION_REQUIRED;
-use crate::session::{ImplicitSession, ServerSession, SessionPool};
+use crate::session::{
+    ImplicitSession, Pinned, ServerSession, SessionPool, TransactionState,
+};
 use crate::steps::{Prepared, Steps};
 use crate::time::{Deadline, TimeoutKind};
 use crate::wire::request::Envelope;
@@ -60,6 +61,7 @@ pub(crate) fn run(
     operation: &Operation<'_>,
     fields: &mut dyn ReadReply,
 ) -> Result<(RawDocumentBuf, SelectedConnection)> {
+    let settings = transaction::begin(client, operation)?;
     let mut held = None;
     let number = Cell::new(None);
     let steps = Steps::new(operation.bounds(client.deployment().bounds));
@@ -68,6 +70,9 @@ pub(crate) fn run(
         steps: Some(&steps),
         ..*operation
     };
+    if let Some(settings) = &settings {
+        operation = transaction::within(operation, settings)?;
+    }
     if !operation.has_reply() {
         if matches!(operation.session, OperationSession::Explicit(_)) {
             return Err(Error::invalid_argument(
@@ -80,13 +85,16 @@ pub(crate) fn run(
     }
     match run_attempts(client, &operation, fields, &mut held) {
         Ok((reply, mut connection)) => {
+            transaction::succeeded(&operation, &reply);
             connection.session =
                 held.map(|session| ImplicitSession::new(client.deployment().sessions, session));
             Ok((reply, connection))
         }
         Err(error) => {
             client.deployment().sessions.end(held, None);
-            Err(explained(error, &steps))
+            let error = explained(error, &steps);
+            transaction::failed(&operation, &error);
+            Err(error)
         }
     }
 }
@@ -138,6 +146,7 @@ fn run_until(
     };
     let selecting = SelectingOperation::new(operation.command.name(), operation.id, steps);
     loop {
+        let pinned = operation.transaction().and_then(|it| it.pinned());
         let requirement = match operation.kind {
             OperationKind::RetryableWrite | OperationKind::Write => match operation.read_preference
             {
@@ -147,6 +156,10 @@ fn run_until(
             // The executor does not know if a command of the program reads or writes. Without a preference both need the
             // primary, so `Read` is right for both.
             _ => ServerRequirement::Read(preference),
+        };
+        let requirement = match &pinned {
+            Some(Pinned::Router(server)) => ServerRequirement::Pinned(server),
+            _ => requirement,
         };
         let selection = timeout::of_selection(deployment.options, deadline);
         let started = deployment.has_listener().then(Instant::now);
@@ -160,6 +173,8 @@ fn run_until(
                 ..Prepared::default()
             });
         }
+        let selected =
+            selected.map_err(|error| transaction::attempt_failed(operation, error));
         let selected = match (selected, &mut attempts) {
             (Ok(selected), None) => selected,
             (Ok(selected), Some(attempts)) if attempts.may_use((&selected).into()) => selected,
@@ -176,16 +191,20 @@ fn run_until(
             (Ok(_), Some(attempts)) => return Err(attempts.give_up()),
             (Err(error), None) => return Err(error),
         };
-        let error =
-            match deployment.attempt(&selected, operation, fields, held, selection, deadline) {
-                Ok(result) => return Ok(result),
-                Err(error) => error,
-            };
+        let state = operation.transaction().map(|it| it.state());
+        let outcome = deployment.attempt(&selected, operation, fields, held, selection, deadline);
+        let error = match outcome {
+            Ok(result) => return Ok(result),
+            Err(error) => transaction::attempt_failed(operation, error),
+        };
+        let was_overloaded = is_overload(&error);
         // Most operations succeed at once. So nothing is computed for retries before the first error.
         let attempts = attempts.get_or_insert_with(|| deployment.attempts(operation, deadline));
         if prepare_retry(attempts, error, (&selected).into(), deadline, steps)?.deprioritize {
             deprioritized.push(selected.server.address().clone());
         }
+        let was_first = state == Some(TransactionState::Starting);
+        transaction::retrying(operation, was_overloaded, was_first);
         if let Some(queue) = operation.queue {
             queue.borrow_mut().set_doubtful(attempts.may_have_written());
         }
@@ -235,10 +254,10 @@ pub(crate) fn run_at(
     event::begin_operation();
     let mut deployment = client.deployment();
     let steps = Steps::new(operation.bounds(deployment.bounds));
-    let operation = &Operation {
+    let operation = &transaction::within_cursor(Operation {
         steps: Some(&steps),
         ..*operation
-    };
+    });
     let deadline = deployment.begin(operation)?;
     let mut attempts: Option<Attempts> = None;
     let mut spare = Some(spare);
@@ -246,11 +265,15 @@ pub(crate) fn run_at(
         let outcome = deployment.attempt_at(target, operation, fields, &mut spare, deadline);
         let error = match outcome {
             Ok(reply) => return Ok(reply),
-            Err(error) => error,
+            Err(error) => transaction::attempt_failed(operation, error),
         };
         let attempts = attempts.get_or_insert_with(|| deployment.attempts(operation, deadline));
-        prepare_retry(attempts, error, AttemptServer::OF_CURSOR, deadline, &steps)
-            .map_err(|error| explained(error, &steps))?;
+        let retry = prepare_retry(attempts, error, AttemptServer::OF_CURSOR, deadline, &steps);
+        if let Err(error) = retry {
+            let error = explained(error, &steps);
+            transaction::failed(operation, &error);
+            return Err(error);
+        }
         deployment = client.deployment();
     }
 }
@@ -324,7 +347,18 @@ impl Deployment<'_> {
                 &own
             }
         };
-        let mut connection = self.check_out(selected, selection, steps)?;
+        let mut connection = match transaction::pinned_connection(operation) {
+            Some(connection) => SelectedConnection {
+                connection,
+                topology_type: selected.topology_type,
+                server_type: selected.description.server_type,
+                min_round_trip_time: selected.server.min_round_trip_time(),
+                session_minutes: selected.session_minutes,
+                session: None,
+            },
+            None => self.check_out(selected, selection, steps)?,
+        };
+        transaction::pin(operation, &mut connection);
         let reply = self.send(&mut connection, operation, fields, held, deadline)?;
         Ok((reply, connection))
     }
@@ -349,6 +383,13 @@ impl Deployment<'_> {
         let mut checked_out;
         let selected = match &mut target.place {
             Place::Connection(pinned) => &mut **pinned,
+            Place::Lent(pin, server) => match pin.lend() {
+                Some(connection) => {
+                    checked_out = server.with(connection);
+                    &mut checked_out
+                }
+                None => return Err(Error::invalid_argument(LENT_ALREADY)),
+            },
             Place::Server(server) => {
                 let deadline = timeout::of_selection(self.options, deadline);
                 steps.prepare(Prepared::default());
@@ -471,12 +512,15 @@ impl Deployment<'_> {
             kind: operation.kind,
             read: operation.read_concern,
             has_write_concern: operation.write_concern.is_some(),
+            role: operation.role,
         };
         let session = operation
             .session
             .begin(self.sessions, selected, concerns, number, held)?;
         // With `timeoutMS`, `wtimeout` is not sent: the server stops in time because of `maxTimeMS`.
-        let mut write_concern = operation.write_concern.filter(|it| !it.is_server_default());
+        let of_end = operation.end_concern();
+        let mut write_concern = of_end.as_ref().or(operation.write_concern);
+        write_concern = write_concern.filter(|it| !it.is_server_default());
         let without_limit;
         if let Some(concern) = write_concern.filter(|it| is_limited && it.w_timeout.is_some()) {
             without_limit = WriteConcern {
@@ -499,6 +543,8 @@ impl Deployment<'_> {
                     .as_ref()
                     .and_then(ClusterTime::document),
                 transaction_number: session.transaction_number,
+                position: session.position,
+                max_time_ms: operation.max_time_ms,
                 read_concern: session.read_concern,
                 write_concern,
                 raw_data: operation
@@ -518,7 +564,7 @@ impl Deployment<'_> {
         let connection = &mut selected.connection;
         let reply = self.run_cancellable(connection, operation, &request, fields, deadline);
         let must_retry = match &reply {
-            Ok(reply) if kind == OperationKind::RetryableWrite => {
+            Ok(reply) if kind.is_numbered() => {
                 check_write_concern(reply, server).err()
             }
             _ => None,
@@ -529,6 +575,7 @@ impl Deployment<'_> {
         if let Ok(reply) = &reply {
             used.note_snapshot(reply);
         }
+        transaction::replied(operation, selected.server_type, &reply);
         match &reply {
             Err(error) => self
                 .topology
@@ -594,6 +641,9 @@ impl Deployment<'_> {
         }
     }
 }
+
+/// The text for a cursor whose connection is in use by another command of its transaction.
+const LENT_ALREADY: &str = "the connection of the transaction is in use";
 
 /// The wire version of MongoDB 8.2, which brought `rawData`. Servers without it reject the field.
 const RAW_DATA: i32 = 27;

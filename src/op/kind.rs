@@ -16,4 +16,16 @@ pub(crate) enum OperationKind {
     /// A command of the program that may read or write. It is retried only after overload, and only if both `retryReads`
     /// and `retryWrites` are on ("Client Backpressure").
     Generic,
+    /// `commitTransaction`. It has the number of its transaction, and is retried as a numbered write, even if `retryWrites`
+    /// is off ("Transactions").
+    Commit,
+    /// `abortTransaction`, which is retried like a commit.
+    Abort,
+}
+
+impl OperationKind {
+    /// Returns true if the server runs the command at most once, because it has a number.
+    pub(super) fn is_numbered(self) -> bool {
+        matches!(self, Self::RetryableWrite | Self::Commit | Self::Abort)
+    }
 }

@@ -18,6 +18,7 @@
 //! | `timeout.rs` | the time limits of operations and cursors |
 //! | `kind.rs` | the kinds of operations, as far as retries depend on them |
 //! | `session.rs` | the session of a command, and the cluster time that it sends |
+//! | `transaction.rs` | the part of an operation in a transaction; commit and abort |
 //! | `target.rs` | a connection to the selected server; the server or the pinned connection of a cursor |
 //! | `run_command.rs` | a command of the program, as it is |
 //! | `get_more.rs` `kill_cursors.rs` | the next batch of a cursor; closing a cursor |
@@ -27,7 +28,7 @@
 //! Runs on the thread of the program. It holds no lock while it waits for a server, a connection or a reply.
 //!
 //! Sources: "Run Command", "Retryable Reads", "Retryable Writes", "Client Backpressure", "Server Selection", "Find,
-//! getMore and killCursors", "Client Side Operations Timeout".
+//! getMore and killCursors", "Client Side Operations Timeout", "Transactions".
 
 mod batch;
 pub(crate) mod end_sessions;
@@ -43,6 +44,7 @@ pub(crate) mod run_command;
 mod session;
 mod target;
 pub(crate) mod timeout;
+pub(crate) mod transaction;
 
 use std::cell::{Cell, RefCell};
 
@@ -56,6 +58,7 @@ pub(crate) use self::kind::OperationKind;
 pub(crate) use self::queue::{QueuedWrite, Rules, WriteQueue};
 pub(crate) use self::session::OperationSession;
 pub(crate) use self::target::CursorTarget;
+pub(crate) use self::transaction::{OwnOptions, Role};
 pub(crate) use self::timeout::{
     CursorTimeout, CursorTiming, TimeLimit, is_limited, transformed_write,
 };
@@ -102,6 +105,12 @@ pub(crate) struct Operation<'a> {
     pub(crate) write_concern: Option<&'a WriteConcern>,
     /// `rawData` of the command. A server that does not know it gets the command without it.
     pub(crate) raw_data: Option<bool>,
+    /// The options that the program has set for the operation itself.
+    pub(crate) own: OwnOptions,
+    /// The part of the operation in a transaction. The executor finds it out.
+    pub(crate) role: Role,
+    /// `maxTimeMS`, unless the driver computes it.
+    pub(crate) max_time_ms: Option<i64>,
     /// The session that the command runs in.
     pub(crate) session: OperationSession<'a>,
     /// The number of a retryable write, the same for all attempts. The executor provides it, and assigns the number with
@@ -139,6 +148,9 @@ impl<'a> Operation<'a> {
             read_concern: None,
             write_concern: None,
             raw_data: None,
+            own: OwnOptions::default(),
+            role: Role::Outside,
+            max_time_ms: None,
             session: OperationSession::Implicit,
             number: None,
             min_wire_version: 0,

@@ -126,6 +126,7 @@ impl Attempts {
             OperationKind::Read | OperationKind::Cursor => options.retry_reads,
             OperationKind::RetryableWrite | OperationKind::Write => options.retry_writes,
             OperationKind::Generic => options.retry_reads && options.retry_writes,
+            OperationKind::Commit | OperationKind::Abort => true,
         };
         Self {
             kind,
@@ -254,7 +255,7 @@ impl Attempts {
     }
 
     fn is_retryable(&self, error: &Error, server: AttemptServer) -> bool {
-        if error.has_label(OVERLOADED) && error.has_label("RetryableError") {
+        if is_overload(error) {
             return true;
         }
         if is_of_rejected_user(error) {
@@ -262,7 +263,7 @@ impl Attempts {
         }
         match self.kind {
             OperationKind::Read => is_retryable_read_error(error),
-            OperationKind::RetryableWrite => {
+            OperationKind::RetryableWrite | OperationKind::Commit | OperationKind::Abort => {
                 server.supports_retryable_writes() && error.has_label(RETRYABLE_WRITE)
             }
             OperationKind::Write | OperationKind::Cursor | OperationKind::Generic => false,
@@ -271,7 +272,7 @@ impl Attempts {
 
     /// Adds to the error of a numbered write what the server does not say.
     fn complete(&self, error: Error, server: AttemptServer) -> Error {
-        let is_numbered = self.kind == OperationKind::RetryableWrite
+        let is_numbered = self.kind.is_numbered()
             && self.is_enabled
             && server.supports_retryable_writes();
         if !is_numbered {
@@ -303,6 +304,11 @@ enum Value {
     NothingWritten,
     /// The error says what happened to an attempt.
     Attempted,
+}
+
+/// Returns true if the server was too busy to look at the command.
+pub(super) fn is_overload(error: &Error) -> bool {
+    error.has_label(OVERLOADED) && error.has_label("RetryableError")
 }
 
 /// The label of errors of an overloaded server.

@@ -6,7 +6,7 @@ use bson::{RawBsonRef, RawDocumentBuf};
 use super::target::SelectedConnection;
 use super::{
     CursorFields, CursorReply, CursorTimeout, CursorTiming, HasDeployment, MaxTime, Operation,
-    OperationKind, OperationSession, TimeLimit, execute,
+    OperationKind, OperationSession, OwnOptions, TimeLimit, execute,
 };
 use crate::command::Command;
 use crate::conn::ReadReply;
@@ -14,7 +14,7 @@ use crate::data::hello::integer;
 use crate::error::{Error, Result};
 use crate::event::OperationId;
 use crate::session::{ReadMode, SessionState};
-use crate::time::TimeoutMs;
+use crate::time::{TimeoutKind, TimeoutMs};
 
 /// Runs a command and returns its reply.
 ///
@@ -84,9 +84,9 @@ fn execute_command(
 ) -> Result<(RawDocumentBuf, SelectedConnection)> {
     let body = command.body()?;
     let deployment = client.deployment();
-    let replaces = max_time == MaxTime::Remaining
-        && limit.reaches_server(deployment.options, deployment.bounds)
-        && has_field(body, MAX_TIME);
+    let is_limited = limit.reaches_server(deployment.options, deployment.bounds)
+        || session.is_some_and(|session| session.transaction().deadline().is_some());
+    let replaces = max_time == MaxTime::Remaining && is_limited && has_field(body, MAX_TIME);
     let without_max_time = replaces
         .then(|| without_field(body, MAX_TIME))
         .transpose()?;
@@ -97,6 +97,13 @@ fn execute_command(
         limit,
         max_time,
         read_preference: command.preference(),
+        own: OwnOptions {
+            read_preference: command.preference().is_some(),
+            timeout: command
+                .timeout_ms()
+                .is_some_and(|timeout| timeout.kind == TimeoutKind::Operation),
+            ..OwnOptions::default()
+        },
         session: operation_session(body, session)?,
         ..Operation::new(database, body, id)
     };

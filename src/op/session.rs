@@ -12,13 +12,14 @@ use bson::raw::RawDocument;
 
 use super::kind::OperationKind;
 use super::target::SelectedConnection;
+use super::transaction::Role;
 use crate::conn::Connection;
 use crate::data::cluster_time::ClusterTime;
 use crate::error::{Error, Result};
 use crate::options::ReadConcern;
 use crate::sdam::ServerType;
-use crate::session::{ReadMode, ServerSession, SessionPool, SessionState};
-use crate::wire::request::ReadConcernFields;
+use crate::session::{ReadMode, ServerSession, SessionPool, SessionState, TransactionState};
+use crate::wire::request::{Position, ReadConcernFields};
 
 /// The session in which an operation runs.
 #[derive(Clone, Copy)]
@@ -35,8 +36,10 @@ pub(crate) enum OperationSession<'a> {
 pub(super) struct SessionFields<'a> {
     pub(super) id: Option<[u8; 16]>,
     pub(super) cluster_time: Option<ClusterTime>,
-    /// The number of a retryable write.
+    /// The number of a retryable write or of a transaction.
     pub(super) transaction_number: Option<i64>,
+    /// The position of the command in a transaction.
+    pub(super) position: Option<Position>,
     pub(super) read_concern: Option<ReadConcernFields<'a>>,
 }
 
@@ -47,6 +50,7 @@ pub(super) struct Concerns<'a> {
     pub(super) read: Option<&'a ReadConcern>,
     /// True if the command accepts a write concern.
     pub(super) has_write_concern: bool,
+    pub(super) role: Role,
 }
 
 impl<'a> OperationSession<'a> {
@@ -139,7 +143,13 @@ impl<'a> OperationSession<'a> {
             level: concern.level.as_deref(),
             ..ReadConcernFields::default()
         });
-        if let Self::Explicit(session) = self {
+        let position = self.position(concerns.role);
+        if let (Self::Explicit(session), Some(position)) = (self, position) {
+            match position {
+                Position::First => session.relate(read_concern.get_or_insert_default()),
+                Position::Later => read_concern = None,
+            }
+        } else if let Self::Explicit(session) = self {
             let is_snapshot = session.read_mode() == ReadMode::Snapshot;
             let states_time = match concerns.kind {
                 // The commands of search indexes, which have no write concern, accept no read concern either.
@@ -147,7 +157,7 @@ impl<'a> OperationSession<'a> {
                     is_snapshot || concerns.has_write_concern
                 }
                 OperationKind::Read | OperationKind::Generic => is_snapshot,
-                OperationKind::Cursor => false,
+                OperationKind::Cursor | OperationKind::Commit | OperationKind::Abort => false,
             };
             if states_time {
                 read_concern.get_or_insert_default();
@@ -162,9 +172,27 @@ impl<'a> OperationSession<'a> {
         Ok(SessionFields {
             id,
             cluster_time,
-            transaction_number: number.filter(|_| id.is_some()).and_then(Cell::get),
+            transaction_number: match (self, position) {
+                (Self::Explicit(session), Some(_)) => Some(session.transaction().number()),
+                _ => number.filter(|_| id.is_some()).and_then(Cell::get),
+            },
+            position,
             read_concern: read_concern.filter(|it| *it != ReadConcernFields::default()),
         })
+    }
+
+    /// The position of a command in the transaction, if it belongs to one. The first command has the read concern of the
+    /// transaction, and the others have none.
+    fn position(self, role: Role) -> Option<Position> {
+        let Self::Explicit(session) = self else {
+            return None;
+        };
+        let is_first = session.transaction().state() == TransactionState::Starting;
+        match role {
+            Role::Outside => None,
+            Role::Within if is_first => Some(Position::First),
+            Role::Within | Role::End => Some(Position::Later),
+        }
     }
 
     /// Notes the time of a snapshot read, which the later reads of the session have, too. `reply` is that of a `find`, an

@@ -9,7 +9,7 @@ use crate::conn::Perished;
 use crate::error::{Error, Result};
 use crate::options::{ReadPreference, ReadPreferenceMode};
 use crate::pool::PinnedBy;
-use crate::sdam::{ServerConnection, ServerPool, ServerType, TopologyType};
+use crate::sdam::{ServerConnection, ServerPin, ServerPool, ServerType, TopologyType};
 use crate::session::{ImplicitSession, Lifetime};
 use crate::steps::Steps;
 use crate::time::Deadline;
@@ -35,8 +35,14 @@ impl SelectedConnection {
 
     /// Pins the connection: all further commands of a cursor use it.
     pub(crate) fn pin(mut self) -> CursorTarget {
-        self.connection.pin(PinnedBy::Cursor);
         let session = self.session.take();
+        if let Some(pin) = self.connection.home() {
+            return CursorTarget {
+                place: Place::Lent(Arc::clone(pin), self.server()),
+                session,
+            };
+        }
+        self.connection.pin(PinnedBy::Cursor);
         CursorTarget {
             place: Place::Connection(Box::new(self)),
             session,
@@ -117,6 +123,8 @@ pub(super) enum Place {
     Server(TargetServer),
     /// To the connection that opened the cursor ("Load Balancer Support", "Connection Pinning").
     Connection(Box<SelectedConnection>),
+    /// To the connection of the transaction that opened the cursor.
+    Lent(Arc<ServerPin>, TargetServer),
 }
 
 impl CursorTarget {
@@ -127,9 +135,12 @@ impl CursorTarget {
 
     /// Gives a pinned connection back.
     pub(crate) fn unpin(&mut self) {
-        if let Place::Connection(pinned) = &self.place {
-            self.place = Place::Server(pinned.server());
-        }
+        let server = match &self.place {
+            Place::Server(_) => return,
+            Place::Connection(pinned) => pinned.server(),
+            Place::Lent(_, server) => server.clone(),
+        };
+        self.place = Place::Server(server);
     }
 
     /// Returns the reason why a pinned connection must not be used again, if there is one.
@@ -137,13 +148,14 @@ impl CursorTarget {
         match &self.place {
             Place::Server(_) => None,
             Place::Connection(pinned) => pinned.connection.perished(),
+            Place::Lent(pin, _) => pin.lend().and_then(|connection| connection.perished()),
         }
     }
 
     /// Returns whether the server may still send batches that were not read.
     pub(crate) fn is_streaming(&self) -> bool {
         match &self.place {
-            Place::Server(_) => false,
+            Place::Server(_) | Place::Lent(..) => false,
             Place::Connection(pinned) => pinned.connection.is_streaming(),
         }
     }
@@ -153,6 +165,7 @@ impl CursorTarget {
 const STREAMING_ROUTERS: i32 = 22;
 
 /// The server that holds a cursor.
+#[derive(Clone)]
 pub(super) struct TargetServer {
     pool: Arc<ServerPool>,
     topology_type: TopologyType,
@@ -167,13 +180,18 @@ impl TargetServer {
         deadline: Option<Deadline>,
         steps: &Steps<'_>,
     ) -> Result<SelectedConnection> {
-        Ok(SelectedConnection {
-            connection: self.pool.check_out_for(deadline, steps)?,
+        Ok(self.with(self.pool.check_out_for(deadline, steps)?))
+    }
+
+    /// A connection to the server.
+    pub(super) fn with(&self, connection: ServerConnection) -> SelectedConnection {
+        SelectedConnection {
+            connection,
             topology_type: self.topology_type,
             server_type: self.server_type,
             min_round_trip_time: self.min_round_trip_time,
             session_minutes: self.session_minutes,
             session: None,
-        })
+        }
     }
 }

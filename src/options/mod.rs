@@ -27,6 +27,7 @@ mod return_document;
 mod secret;
 mod server_api;
 mod tls;
+mod transaction;
 mod unknown;
 mod verbosity;
 
@@ -73,6 +74,7 @@ pub use self::secret::Secret;
 pub use self::server_api::{ServerApi, ServerApiVersion};
 pub use self::tls::{DangerousTlsOptions, TlsOptions, TlsOptionsBuilder};
 pub(crate) use self::tls::{IdentitySource, PasswordSource};
+pub use self::transaction::TransactionOptions;
 pub use self::unknown::UnknownName;
 pub use self::verbosity::Verbosity;
 use crate::address::ServerAddress;

@@ -153,6 +153,7 @@ impl<D: Dial> Pool<D> {
             lease,
             is_new,
             pinned_by: None,
+            home: None,
         }
     }
 

@@ -1,5 +1,6 @@
 //! A checked-out connection, and its return to the pool.
 
+use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
@@ -7,6 +8,7 @@ use super::state::Lease;
 use super::{Dial, PinnedBy, Pool};
 #[cfg(test)]
 use crate::error::Error;
+use crate::sync::Mutex;
 
 /// A checked-out connection. Dropping it checks it in.
 #[derive(Debug)]
@@ -18,6 +20,27 @@ pub(crate) struct PooledConnection<D: Dial> {
     pub(super) is_new: bool,
     /// The work that the connection is pinned to, if any.
     pub(super) pinned_by: Option<PinnedBy>,
+    /// The pin that lent the connection, and to which it returns.
+    pub(super) home: Option<Arc<Pin<D>>>,
+}
+
+/// The place of a connection that a transaction keeps between its commands, and shares with its cursors. The connection
+/// is checked in when the last owner of the pin drops it.
+pub(crate) struct Pin<D: Dial>(Mutex<Option<PooledConnection<D>>>);
+
+impl<D: Dial> fmt::Debug for Pin<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Pin")
+    }
+}
+
+impl<D: Dial> Pin<D> {
+    /// Lends the connection, which returns when it is dropped. Returns `None` while it is lent.
+    pub(crate) fn lend(self: &Arc<Self>) -> Option<PooledConnection<D>> {
+        let mut connection = self.0.lock().take()?;
+        connection.home = Some(Arc::clone(self));
+        Some(connection)
+    }
 }
 
 impl<D: Dial> PooledConnection<D> {
@@ -37,6 +60,19 @@ impl<D: Dial> PooledConnection<D> {
             self.pool.pins.remove(before);
         }
         self.pool.pins.add(by);
+    }
+
+    /// Pins the connection for a transaction: it returns to the pin when it is dropped.
+    pub(crate) fn keep(&mut self) -> Arc<Pin<D>> {
+        self.pin(PinnedBy::Transaction);
+        let pin = Arc::new(Pin(Mutex::new(None)));
+        self.home = Some(Arc::clone(&pin));
+        pin
+    }
+
+    /// The pin that lent the connection, if there is one.
+    pub(crate) fn home(&self) -> Option<&Arc<Pin<D>>> {
+        self.home.as_ref()
     }
 
     /// Returns the connection's lease in the pool.
@@ -76,6 +112,20 @@ impl<D: Dial> Drop for PooledConnection<D> {
         let Some(connection) = self.connection.take() else {
             return;
         };
+        if let Some(home) = self.home.take() {
+            let returned = Self {
+                pool: Arc::clone(&self.pool),
+                connection: Some(connection),
+                lease: self.lease,
+                is_new: false,
+                pinned_by: self.pinned_by.take(),
+                home: None,
+            };
+            let before = home.0.lock().replace(returned);
+            drop(before);
+            // If no transaction and no cursor has the pin any more, this checks the connection in.
+            return;
+        }
         if let Some(by) = self.pinned_by {
             self.pool.pins.remove(by);
         }

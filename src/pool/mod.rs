@@ -43,7 +43,7 @@ use log::Level;
 
 #[cfg(any(test, feature = "_internals"))]
 pub(crate) use self::alone::Alone;
-pub(crate) use self::guard::PooledConnection;
+pub(crate) use self::guard::{Pin, PooledConnection};
 use self::maintenance::{Maintained, Maintenance};
 pub(crate) use self::state::Lease;
 use self::state::{CloseReason, Closing, Limits, Phase};

@@ -11,10 +11,6 @@ use super::state::Counts;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PinnedBy {
     Cursor,
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "the executor runs no transactions yet")
-    )]
     Transaction,
 }
 

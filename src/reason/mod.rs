@@ -23,6 +23,7 @@ pub(crate) mod revocation;
 pub(crate) mod sdam;
 pub(crate) mod srv;
 pub(crate) mod tls;
+pub(crate) mod transaction;
 pub(crate) mod write;
 
 use crate::reason::alert::Alert;
@@ -66,6 +67,8 @@ pub(crate) enum Reason {
     Cancelled(cancel::Cancelled),
     /// A file of GridFS.
     GridFs(Box<gridfs::GridFsFailure>),
+    /// A transaction that failed as a whole.
+    Transaction(transaction::TransactionFailure),
 }
 
 impl Reason {
@@ -90,6 +93,12 @@ impl Reason {
 impl From<auth::AuthFailure> for Reason {
     fn from(reason: auth::AuthFailure) -> Self {
         Self::Auth(Box::new(reason))
+    }
+}
+
+impl From<transaction::TransactionFailure> for Reason {
+    fn from(reason: transaction::TransactionFailure) -> Self {
+        Self::Transaction(reason)
     }
 }
 

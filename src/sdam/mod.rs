@@ -48,6 +48,6 @@ mod verdict;
 
 pub use self::description::{ServerDescription, ServerType, TopologyDescription, TopologyType};
 pub(crate) use self::select::SelectingOperation;
-pub(crate) use self::server::{ServerConnection, ServerPool};
+pub(crate) use self::server::{ServerConnection, ServerPin, ServerPool};
 pub(crate) use self::snapshot::Selected;
 pub(crate) use self::topology::Topology;

@@ -28,6 +28,9 @@ pub(crate) type ServerPool = Pool<Dialer>;
 /// A connection that is checked out of such a pool.
 pub(crate) type ServerConnection = pool::PooledConnection<Dialer>;
 
+/// The place of a connection to a server that a transaction keeps.
+pub(crate) type ServerPin = pool::Pin<Dialer>;
+
 /// A server in the topology.
 #[derive(Debug)]
 pub(crate) struct Server {

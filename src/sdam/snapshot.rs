@@ -93,6 +93,7 @@ impl TopologySnapshot {
     ) -> Option<Selected> {
         let is_common = match requirement {
             ServerRequirement::Write => true,
+            ServerRequirement::Pinned(_) => false,
             ServerRequirement::Read(preference) | ServerRequirement::ReadAndWrite(preference) => {
                 preference.mode == ReadPreferenceMode::Primary
             }

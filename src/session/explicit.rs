@@ -1,6 +1,6 @@
 //! The state of a session of the program.
 //!
-//! It belongs to one thread at a time, so its fields are cells. Transactions will add their state here.
+//! It belongs to one thread at a time, so its fields are cells. `transaction.rs` has its transaction.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -10,7 +10,9 @@ use bson::Timestamp;
 
 use super::pool::SessionPool;
 use super::server_session::{Lifetime, ServerSession};
+use super::transaction::{Transaction, TransactionSettings};
 use crate::data::cluster_time::{ClusterTime, ReplyTimes, is_later};
+use crate::error::{Error, Result};
 use crate::wire::request::ReadConcernFields;
 
 /// The way in which the reads of a session are related.
@@ -33,6 +35,7 @@ pub(crate) struct SessionState {
     cluster_time: Cell<Option<ClusterTime>>,
     operation_time: Cell<Option<Timestamp>>,
     snapshot_time: Cell<Option<Timestamp>>,
+    transaction: Transaction,
 }
 
 impl SessionState {
@@ -52,6 +55,7 @@ impl SessionState {
             cluster_time: Cell::new(None),
             operation_time: Cell::new(None),
             snapshot_time: Cell::new(snapshot_time),
+            transaction: Transaction::default(),
         }
     }
 
@@ -83,6 +87,28 @@ impl SessionState {
         let number = session.next_transaction_number();
         self.server_session.set(session);
         number
+    }
+
+    /// The transaction.
+    pub(crate) fn transaction(&self) -> &Transaction {
+        &self.transaction
+    }
+
+    /// Starts a transaction. No command is sent.
+    ///
+    /// # Errors
+    /// If there is an open one, if the session is for snapshot reads, or if the write concern is not acknowledged.
+    pub(crate) fn start_transaction(&self, settings: TransactionSettings) -> Result<()> {
+        if self.is_inherited() {
+            return Err(Error::of_the_parent());
+        }
+        if self.read_mode == ReadMode::Snapshot {
+            return Err(Error::invalid_argument(
+                "Transactions are not supported in snapshot sessions",
+            ));
+        }
+        self.transaction
+            .start(settings, || self.next_transaction_number())
     }
 
     /// Relates a read to the earlier operations of the session ("Causal Consistency", "Snapshot Reads").

@@ -11,16 +11,19 @@
 //! | `pool.rs` | the server sessions that are not in use, and the cluster time of the client: the rules as a plain value, and the lock around them |
 //! | `implicit.rs` | the server session that an open cursor keeps |
 //! | `explicit.rs` | the state of a session of the program |
+//! | `transaction.rs` | the state of its transaction |
 //!
 //! Runs on the thread of the program. No file here waits for a server. Sources: "Driver Sessions", "Causal Consistency",
-//! "Snapshot Reads".
+//! "Snapshot Reads", "Transactions".
 
 mod explicit;
 mod implicit;
 mod pool;
 mod server_session;
+mod transaction;
 
 pub(crate) use self::explicit::{ReadMode, SessionState};
 pub(crate) use self::implicit::ImplicitSession;
 pub(crate) use self::pool::SessionPool;
 pub(crate) use self::server_session::{Lifetime, ServerSession};
+pub(crate) use self::transaction::{Pinned, Transaction, TransactionSettings, TransactionState};

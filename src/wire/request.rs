@@ -85,9 +85,8 @@ pub(crate) fn command_name(body: &RawDocument) -> &str {
 /// The fields that the driver adds to a command. They are written behind the command's own fields, so that the command
 /// is copied only once.
 ///
-/// The executor sets `database`, `read_preference`, `read_concern`, `write_concern`, `session_id` and `cluster_time`. The
-/// other fields are for retryable writes and `timeoutMS`, which are added later; nothing sets them yet. The fields of the
-/// Stable API belong to the connection, because they are the same for all commands of a client ([`Fields::server_api`]).
+/// The executor sets them. The fields of the Stable API belong to the connection, because they are the same for all
+/// commands of a client ([`Fields::server_api`]).
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Envelope<'a> {
     /// `$db`: the database that the command runs on.
@@ -98,6 +97,8 @@ pub(crate) struct Envelope<'a> {
     pub(crate) session_id: Option<[u8; 16]>,
     /// `txnNumber`: the number of a retryable write or a transaction.
     pub(crate) transaction_number: Option<i64>,
+    /// The position of the command in a transaction, if it belongs to one.
+    pub(crate) position: Option<Position>,
     /// `$clusterTime`: the latest cluster time that the client knows.
     pub(crate) cluster_time: Option<&'a RawDocument>,
     /// `readConcern`.
@@ -123,6 +124,12 @@ impl Envelope<'_> {
         if let Some(number) = self.transaction_number {
             fields.int64("txnNumber", number);
         }
+        if let Some(position) = self.position {
+            if position == Position::First {
+                fields.boolean("startTransaction", true);
+            }
+            fields.boolean("autocommit", false);
+        }
         if let Some(time) = self.cluster_time {
             fields.document("$clusterTime", time);
         }
@@ -141,6 +148,15 @@ impl Envelope<'_> {
             fields.int64("maxTimeMS", limit);
         }
     }
+}
+
+/// The position of a command in a transaction ("Transactions", "Constructing commands within a transaction").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Position {
+    /// The first command, which starts the transaction on the server.
+    First,
+    /// Any other command, among them the one that ends the transaction.
+    Later,
 }
 
 /// The fields of `readConcern`.

@@ -24,13 +24,17 @@ pub(crate) enum ServerRequirement<'a> {
     ReadAndWrite(&'a ReadPreference),
     /// A write.
     Write,
+    /// A command of a transaction that is pinned to this server ("Transactions", "Mongos Pinning").
+    Pinned(&'a ServerAddress),
 }
 
 impl fmt::Display for ServerRequirement<'_> {
     /// Prints the requirements, as the end of "no server for".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Read(preference) | Self::ReadAndWrite(preference)) = self else {
-            return f.write_str("a write");
+        let preference = match self {
+            Self::Read(preference) | Self::ReadAndWrite(preference) => preference,
+            Self::Write => return f.write_str("a write"),
+            Self::Pinned(server) => return write!(f, "a transaction that is pinned to {server}"),
         };
         write!(f, "a read by {}", preference.mode)?;
         for set in &preference.tag_sets {
@@ -149,6 +153,12 @@ impl TopologyDescription {
         };
         match (self.topology_type, requirement) {
             (TopologyType::Unknown, _) => Vec::new(),
+            (_, ServerRequirement::Pinned(address)) => {
+                let servers = self.servers.values();
+                servers
+                    .filter(|server| server.is_available() && server.address == *address)
+                    .collect()
+            }
             (TopologyType::Single, _) => {
                 let servers = self.servers.values();
                 servers

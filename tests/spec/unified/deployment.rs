@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use bson::{Bson, Document, doc};
+use mongotls::{Client, ServerAddress};
 use mongotls_testbench::client::RawClient;
 use mongotls_testbench::deployment::{self as bench, Topology};
 use mongotls_testbench::node::NodeOptions;
@@ -128,11 +129,28 @@ impl Deployment {
             more.extend(option(name, value)?);
         }
         pairs.extend(more);
-        let user = match self.configuration.has_auth {
+        let user = self.user();
+        Ok(format!("mongodb://{user}{hosts}/?{}", pairs.join("&")))
+    }
+
+    /// The user of a connection string, with its `@`.
+    fn user(&self) -> String {
+        match self.configuration.has_auth {
             true => format!("{USER}:{PASSWORD}@"),
             false => String::new(),
-        };
-        Ok(format!("mongodb://{user}{hosts}/?{}", pairs.join("&")))
+        }
+    }
+
+    /// Runs a command on one server.
+    pub(crate) fn run_at(
+        &self,
+        server: &ServerAddress,
+        database: &str,
+        command: Document,
+    ) -> Result<Document, mongotls::Error> {
+        let uri = format!("mongodb://{}{server}/?directConnection=true", self.user());
+        let client = Client::connect(&uri)?;
+        client.database(database).run_command(command)
     }
 
     /// Runs a command of the runner itself on the store; `ok: 0` is an error.

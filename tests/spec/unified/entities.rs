@@ -1,6 +1,8 @@
 //! The entity map of a case, and how each kind of entity is created.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -22,7 +24,7 @@ use super::json::{items, only_arguments, unsigned};
 use super::lock;
 use super::logs::LogSink;
 use super::matcher::Lookup;
-use super::operations::{read_concern, read_preference, write_concern};
+use super::operations::{read_concern, read_preference, transaction_options, write_concern};
 use super::run::CaseRun;
 use super::scan::Kind;
 
@@ -65,8 +67,13 @@ pub(crate) struct CollectionEntity {
 
 /// An explicit session, until it is ended. `Session` is not `Sync`, so a lock makes it usable from threads.
 pub(crate) struct SessionEntity {
-    pub(crate) session: Mutex<Option<Session>>,
+    session: Mutex<Option<Session>>,
     id: Document,
+}
+
+thread_local! {
+    /// The sessions whose transactions run on this thread: the operations of a callback use them.
+    static IN_USE: RefCell<Vec<Rc<Session>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// A cursor, until it is closed.
@@ -365,8 +372,14 @@ impl ClientEntity {
 
 impl SessionEntity {
     fn start(client: &ClientEntity, options: &Value, entities: &Entities) -> Result<Self, Failure> {
-        only_arguments(options, &["causalConsistency", "snapshot", "snapshotTime"])
-            .map_err(Failure::Malformed)?;
+        let known = [
+            "causalConsistency",
+            "defaultTimeoutMS",
+            "defaultTransactionOptions",
+            "snapshot",
+            "snapshotTime",
+        ];
+        only_arguments(options, &known).map_err(Failure::Malformed)?;
         let mut start = client.client.start_session();
         if let Some(enabled) = options["causalConsistency"].as_bool() {
             start = start.causal_consistency(enabled);
@@ -380,6 +393,13 @@ impl SessionEntity {
                 other => return Err(Failure::Entity(format!("{other} is not a timestamp"))),
             }
         }
+        if let Some(limit) = unsigned(&options["defaultTimeoutMS"]) {
+            start = start.default_timeout(Duration::from_millis(limit));
+        }
+        if !options["defaultTransactionOptions"].is_null() {
+            let options = transaction_options(&options["defaultTransactionOptions"]);
+            start = start.default_transaction_options(options.map_err(Failure::Malformed)?);
+        }
         let session = start.run()?;
         Ok(Self {
             id: session.id(),
@@ -392,10 +412,33 @@ impl SessionEntity {
         &self,
         act: impl FnOnce(&Session) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
+        let in_use = IN_USE.with_borrow(|all| {
+            let mut all = all.iter();
+            all.find(|session| session.id() == self.id).map(Rc::clone)
+        });
+        if let Some(session) = in_use {
+            return act(&session);
+        }
         match &*lock(&self.session) {
             Some(session) => act(session),
             None => Err(Failure::Entity("the session has ended".to_owned())),
         }
+    }
+
+    /// Calls `act` with the session, while other operations on this thread may use it, too.
+    pub(crate) fn share<T>(
+        &self,
+        act: impl FnOnce(&Session) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let mut place = lock(&self.session);
+        let session = place.take();
+        let ended = || Failure::Entity("the session has ended".to_owned());
+        let session = Rc::new(session.ok_or_else(ended)?);
+        IN_USE.with_borrow_mut(|all| all.push(Rc::clone(&session)));
+        let outcome = act(&session);
+        drop(IN_USE.with_borrow_mut(Vec::pop));
+        *place = Rc::into_inner(session);
+        outcome
     }
 
     /// Ends the session.

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bson::{Bson, Document, doc};
+use mongotls::Error;
 use serde_json::Value;
 
 use super::deployment::Deployment;
@@ -33,7 +34,7 @@ pub(crate) fn run(deployment: &Arc<Deployment>, file: &Value, case: &Value) -> R
         entities: Entities::default(),
         sets_fail_points: items(&case["operations"])
             .iter()
-            .any(|one| one["name"] == "failPoint"),
+            .any(|one| one["name"] == "failPoint" || one["name"] == "targetedFailPoint"),
         fail_points: Mutex::default(),
     });
     let _collecting = (!case["expectLogMessages"].is_null()).then(logs::collect);
@@ -201,6 +202,14 @@ impl CaseRun {
 
     /// Performs an operation and compares its result with what it expects.
     pub(crate) fn perform(self: &Arc<Self>, operation: &Value) -> Result<(), Failure> {
+        self.perform_in_callback(operation).map(|_| ())
+    }
+
+    /// Performs an operation as [`perform`](Self::perform) does, and returns its error, if it has the expected one.
+    pub(crate) fn perform_in_callback(
+        self: &Arc<Self>,
+        operation: &Value,
+    ) -> Result<Option<Box<Error>>, Failure> {
         let outcome = self.outcome_of(operation);
         let outcome = match outcome {
             // Only errors of the library are expected; others mean that the case is wrong.
@@ -209,13 +218,15 @@ impl CaseRun {
             Ok(outcome) => Ok(outcome),
         };
         if operation["ignoreResultAndError"] == true {
-            return Ok(());
+            return Ok(outcome.err());
         }
         let expected_error = &operation["expectError"];
         match outcome {
             Err(error) if expected_error.is_null() => Err(Failure::Operation(error)),
             Err(error) => {
-                errors::check(expected_error, &error, &self.entities).map_err(Failure::Mismatch)
+                errors::check(expected_error, &error, &self.entities)
+                    .map_err(Failure::Mismatch)?;
+                Ok(Some(error))
             }
             Ok(outcome) if !expected_error.is_null() => Err(Failure::mismatch(format!(
                 "expected the error {expected_error}, got the result {}",
@@ -226,9 +237,10 @@ impl CaseRun {
                     self.check_result(expected, &outcome)?;
                 }
                 match operation["saveResultAsEntity"].as_str() {
-                    Some(name) => self.entities.put(name, outcome.into_entity()?),
-                    None => Ok(()),
+                    Some(name) => self.entities.put(name, outcome.into_entity()?)?,
+                    None => {}
                 }
+                Ok(None)
             }
         }
     }

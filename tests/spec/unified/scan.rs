@@ -110,13 +110,6 @@ impl Scan {
                 let kind = Kind::of_entity(name);
                 let id = fields["id"].as_str().unwrap_or_default();
                 self.kinds.insert(id.to_owned(), kind);
-                let options = &fields["sessionOptions"];
-                if ["defaultTransactionOptions", "defaultTimeoutMS"]
-                    .iter()
-                    .any(|name| !options[name].is_null())
-                {
-                    self.not_yet.get_or_insert("transactions");
-                }
                 if kind == Kind::ClientEncryption || !fields["autoEncryptOpts"].is_null() {
                     self.out_of_scope = Some("client-side encryption");
                 }

@@ -7,25 +7,29 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bson::{Bson, doc};
 use mongotls::topology::TopologyDescription;
 
-use super::{Call, Operation, Outcome, later, now};
+use super::{Call, Operation, Outcome, now};
 use crate::unified::entities::Entity;
 use crate::unified::failure::Failure;
 use crate::unified::json::items;
 
 pub(super) const OPERATIONS: &[Operation] = &[
     now("failPoint", &["failPoint", "client", "session"], fail_point),
-    later(
+    now(
         "targetedFailPoint",
         &["failPoint", "session"],
-        "transactions",
+        targeted_fail_point,
     ),
-    later(
+    now(
         "assertSessionTransactionState",
         &["session", "state"],
-        "transactions",
+        assert_transaction_state,
     ),
-    later("assertSessionPinned", &["session"], "transactions"),
-    later("assertSessionUnpinned", &["session"], "transactions"),
+    now("assertSessionPinned", &["session"], assert_session_pinned),
+    now(
+        "assertSessionUnpinned",
+        &["session"],
+        assert_session_unpinned,
+    ),
     now(
         "assertDifferentLsidOnLastTwoCommands",
         &["client"],
@@ -119,6 +123,49 @@ fn fail_point(call: &Call<'_>) -> Result<Outcome, Failure> {
     let outcome = client.client.database("admin").run_command(command);
     outcome.map_err(|error| Failure::runner(format!("the fail point was not set: {error:?}")))?;
     Ok(Outcome::Nothing)
+}
+
+/// Sets a fail point on the router that the session is pinned to.
+fn targeted_fail_point(call: &Call<'_>) -> Result<Outcome, Failure> {
+    let session = call.run.entities.session(call.text("session")?)?;
+    let command = call.document("failPoint")?;
+    let server = session.with(|session| Ok(mongotls::internals::pinned_server(session)))?;
+    let server = server.ok_or_else(|| Failure::mismatch("the session is not pinned"))?;
+    call.run.remember_fail_point(&command);
+    let outcome = call.run.deployment.run_at(&server, "admin", command);
+    outcome.map_err(|error| Failure::runner(format!("the fail point was not set: {error}")))?;
+    Ok(Outcome::Nothing)
+}
+
+fn assert_transaction_state(call: &Call<'_>) -> Result<Outcome, Failure> {
+    let session = call.run.entities.session(call.text("session")?)?;
+    let expected = call.text("state")?;
+    let state = session.with(|session| Ok(mongotls::internals::transaction_state(session)))?;
+    match state == expected {
+        true => Ok(Outcome::Nothing),
+        false => Err(Failure::mismatch(format!(
+            "expected the state {expected}, got {state}"
+        ))),
+    }
+}
+
+fn is_session_pinned(call: &Call<'_>) -> Result<bool, Failure> {
+    let session = call.run.entities.session(call.text("session")?)?;
+    session.with(|session| Ok(mongotls::internals::is_session_pinned(session)))
+}
+
+fn assert_session_pinned(call: &Call<'_>) -> Result<Outcome, Failure> {
+    match is_session_pinned(call)? {
+        true => Ok(Outcome::Nothing),
+        false => Err(Failure::mismatch("the session is not pinned")),
+    }
+}
+
+fn assert_session_unpinned(call: &Call<'_>) -> Result<Outcome, Failure> {
+    match is_session_pinned(call)? {
+        false => Ok(Outcome::Nothing),
+        true => Err(Failure::mismatch("the session is pinned")),
+    }
 }
 
 fn are_lsids_equal(call: &Call<'_>) -> Result<bool, Failure> {

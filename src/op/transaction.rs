@@ -1,0 +1,553 @@
+//! The part of an operation in a transaction, and the two operations that end one ("Transactions").
+//!
+//! An operation in a session of the program begins with [`begin`], which finds out if it belongs to the open transaction of
+//! the session. If so, [`within`] applies the rules: the transaction has the concerns and the read preference, and nothing
+//! but overload is retried. After each attempt [`attempt_failed`] adds the labels and unpins the session.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bson::raw::RawDocument;
+use bson::{Document, RawBsonRef, RawDocumentBuf};
+
+use super::retry::is_overload;
+use super::target::SelectedConnection;
+use super::{
+    HasDeployment, MaxTime, Operation, OperationKind, OperationSession, TimeLimit, execute,
+};
+use crate::conn;
+use crate::data::hello::integer;
+use crate::document::to_document;
+use crate::error::{Error, ErrorKind, Result, Stage};
+use crate::event::{
+    self, Event, EventKind, OperationId, OutsideOfTransactionEvent, TransactionEvent,
+};
+use crate::logging::{debug, warn};
+use crate::options::{ReadPreferenceMode, WriteConcern};
+use crate::reason::transaction::TransactionFailure;
+use crate::results::{WriteConcernError, WriteError, WriteFailure, Written, labels, whole};
+use crate::sdam::{ServerConnection, ServerType, TopologyType};
+use crate::server_code;
+use crate::session::{
+    Pinned, SessionPool, SessionState, Transaction, TransactionSettings, TransactionState,
+};
+use crate::wire::request::{EncodeCommand, Fields};
+
+/// The part of an operation in a transaction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// It belongs to no transaction.
+    #[default]
+    Outside,
+    /// It is one of the commands of the transaction.
+    Within,
+    /// It ends the transaction.
+    End,
+}
+
+/// The options that the program has set for the operation itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct OwnOptions {
+    pub(crate) read_concern: bool,
+    pub(crate) write_concern: bool,
+    pub(crate) read_preference: bool,
+    pub(crate) timeout: bool,
+}
+
+impl<'a> Operation<'a> {
+    /// The session whose transaction the operation belongs to or ends.
+    pub(super) fn transaction(&self) -> Option<&'a Transaction> {
+        match (self.session, self.role) {
+            (OperationSession::Explicit(session), Role::Within | Role::End) => {
+                Some(session.transaction())
+            }
+            _ => None,
+        }
+    }
+
+    /// The write concern of a command that ends a transaction.
+    pub(super) fn end_concern(&self) -> Option<WriteConcern> {
+        let transaction = self.transaction()?;
+        match self.kind {
+            OperationKind::Commit => Some(transaction.commit_concern()),
+            OperationKind::Abort => Some(transaction.settings().write_concern.clone()),
+            _ => None,
+        }
+    }
+}
+
+thread_local! {
+    /// The clients, by the addresses of their session pools, in whose transactions closures run on this thread.
+    static INSIDE: RefCell<Vec<*const SessionPool>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The closure of a transaction runs on this thread, until this is dropped.
+pub(crate) struct Inside(());
+
+impl Inside {
+    pub(crate) fn begin(client: &dyn HasDeployment) -> Self {
+        let pool = Arc::as_ptr(client.deployment().sessions);
+        INSIDE.with_borrow_mut(|inside| inside.push(pool));
+        Self(())
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        INSIDE.with_borrow_mut(Vec::pop);
+    }
+}
+
+/// Reports an operation that is not a part of the transaction whose closure runs it. People lose data this way.
+fn report_outside(client: &dyn HasDeployment, operation: &Operation<'_>) {
+    let deployment = client.deployment();
+    let pool = Arc::as_ptr(deployment.sessions);
+    let is_inside = INSIDE.with_borrow(|inside| inside.contains(&pool));
+    if !is_inside || operation.is_cleanup || event::is_listening() {
+        return;
+    }
+    let outside = OutsideOfTransactionEvent {
+        command: operation.command.name().to_owned(),
+        database: operation.database.to_owned(),
+    };
+    warn!(target: "mongotls::transaction", "{outside}");
+    let listener = &deployment.options.listener;
+    if listener.listens_to(EventKind::Transaction) {
+        let event = TransactionEvent::Outside(outside);
+        listener.emit(&Event::Transaction(event));
+    }
+}
+
+/// Begins an operation. Returns the settings of the transaction that it belongs to, if it belongs to one.
+///
+/// # Errors
+/// If the session cannot be used with this client.
+pub(super) fn begin(
+    client: &dyn HasDeployment,
+    operation: &Operation<'_>,
+) -> Result<Option<Arc<TransactionSettings>>> {
+    let OperationSession::Explicit(session) = operation.session else {
+        report_outside(client, operation);
+        return Ok(None);
+    };
+    operation.session.check(client.deployment().sessions)?;
+    let transaction = session.transaction();
+    let is_open = operation.role != Role::End && transaction.begin_operation().is_open();
+    Ok(is_open.then(|| transaction.settings()))
+}
+
+/// The operation as a part of the open transaction.
+///
+/// # Errors
+/// If it has an option that no operation of a transaction can have.
+pub(super) fn within<'a>(
+    operation: Operation<'a>,
+    settings: &'a TransactionSettings,
+) -> Result<Operation<'a>> {
+    let own = operation.own;
+    let deadline = match operation.session {
+        OperationSession::Explicit(session) => session.transaction().deadline(),
+        _ => None,
+    };
+    let problem = match () {
+        () if own.read_concern => "Cannot set read concern after starting a transaction.",
+        () if own.write_concern => "Cannot set write concern after starting a transaction.",
+        () if own.timeout && deadline.is_some() => {
+            "an operation cannot have a timeout of its own in a transaction that has one"
+        }
+        () => "",
+    };
+    if !problem.is_empty() {
+        return Err(Error::invalid_argument(problem));
+    }
+    let preference = match operation.read_preference {
+        Some(preference) if own.read_preference => preference,
+        _ => &settings.read_preference,
+    };
+    let is_read = operation.read_preference.is_some()
+        || matches!(
+            operation.kind,
+            OperationKind::Read | OperationKind::Generic
+        );
+    if is_read && preference.mode != ReadPreferenceMode::Primary {
+        return Err(Error::invalid_argument(format!(
+            "read preference in a transaction must be primary, not: {}",
+            preference.mode
+        )));
+    }
+    let kind = match operation.kind {
+        // Both are retried after overload only.
+        OperationKind::Read => OperationKind::Cursor,
+        OperationKind::RetryableWrite => OperationKind::Write,
+        kind => kind,
+    };
+    let (limit, max_time) = match deadline {
+        Some(deadline) => (TimeLimit::Until(deadline), MaxTime::Remaining),
+        None => (operation.limit, operation.max_time),
+    };
+    Ok(Operation {
+        kind,
+        limit,
+        max_time,
+        read_concern: Some(&settings.read_concern),
+        write_concern: None,
+        read_preference: None,
+        role: Role::Within,
+        ..operation
+    })
+}
+
+/// A command of an open cursor, with its part in a transaction. Only `getMore` counts as an operation of the session.
+pub(super) fn within_cursor(operation: Operation<'_>) -> Operation<'_> {
+    let OperationSession::Explicit(session) = operation.session else {
+        return operation;
+    };
+    let transaction = session.transaction();
+    let is_within = match operation.is_cleanup {
+        true => transaction.state() == TransactionState::InProgress,
+        false => transaction.begin_operation().is_open(),
+    };
+    if !is_within {
+        return operation;
+    }
+    Operation {
+        role: Role::Within,
+        limit: match transaction.deadline() {
+            Some(deadline) if !operation.is_cleanup => TimeLimit::Until(deadline),
+            _ => operation.limit,
+        },
+        ..operation
+    }
+}
+
+/// The connection to which the transaction is pinned, behind a load balancer.
+pub(super) fn pinned_connection(operation: &Operation<'_>) -> Option<ServerConnection> {
+    match operation.transaction()?.pinned()? {
+        Pinned::Connection(pin) => pin.lend(),
+        Pinned::Router(_) => None,
+    }
+}
+
+/// Pins the session to the connection or to its server, if the deployment needs it.
+pub(super) fn pin(operation: &Operation<'_>, selected: &mut SelectedConnection) {
+    let Some(transaction) = operation.transaction() else {
+        return;
+    };
+    if operation.role != Role::Within || transaction.is_pinned() {
+        return;
+    }
+    match (selected.topology_type, selected.server_type) {
+        (TopologyType::LoadBalanced, _) => {
+            transaction.pin(Pinned::Connection(selected.connection.keep()));
+        }
+        (TopologyType::Sharded, ServerType::Mongos) => {
+            let server = selected.connection.server().clone();
+            transaction.pin(Pinned::Router(server));
+        }
+        _ => {}
+    }
+}
+
+/// Notes the reply to a command, or its failure.
+pub(super) fn replied(
+    operation: &Operation<'_>,
+    server_type: ServerType,
+    outcome: &Result<RawDocumentBuf>,
+) {
+    let Some(transaction) = operation.transaction() else {
+        return;
+    };
+    let was_sent = match outcome {
+        Ok(_) => true,
+        Err(error) => error.stage() == Some(Stage::Command),
+    };
+    if was_sent && operation.role == Role::Within {
+        transaction.sent();
+    }
+    let is_router = matches!(server_type, ServerType::Mongos | ServerType::LoadBalancer);
+    let token = outcome.as_ref().ok().filter(|_| is_router);
+    if let Some(token) = token.and_then(|reply| reply.get_document("recoveryToken").ok()) {
+        transaction.note_recovery_token(token.to_owned());
+    }
+}
+
+/// Completes the error of an attempt: adds the label of the driver, and unpins the session.
+pub(super) fn attempt_failed(operation: &Operation<'_>, error: Error) -> Error {
+    let Some(transaction) = operation.transaction() else {
+        return error;
+    };
+    let error = match operation.role {
+        Role::Within if is_without_answer(&error) => error.with_labels(&[TRANSIENT]),
+        _ => error,
+    };
+    if error.has_label(TRANSIENT) {
+        transaction.unpin();
+    }
+    if operation.kind == OperationKind::Commit {
+        transaction.commit_tried(is_overload(&error));
+    }
+    error
+}
+
+/// Prepares another attempt after one that `was_overloaded` or not, and that `was_first` in its transaction or not.
+pub(super) fn retrying(operation: &Operation<'_>, was_overloaded: bool, was_first: bool) {
+    let Some(transaction) = operation.transaction() else {
+        return;
+    };
+    match operation.role {
+        Role::Within if was_first => transaction.restart(),
+        // The other router finds the outcome by the recovery token.
+        Role::End if !was_overloaded => transaction.unpin(),
+        _ => {}
+    }
+}
+
+/// Notes that an operation of the transaction failed, if the server knows of it, or may.
+pub(super) fn failed(operation: &Operation<'_>, error: &Error) {
+    let counts = error.command().is_some() || error.has_label(TRANSIENT);
+    if let Some(transaction) = operation.transaction().filter(|_| counts) {
+        if !operation.is_cleanup {
+            transaction.note_failure(|| error.clone());
+        }
+    }
+}
+
+/// Notes that some writes of an operation of the transaction failed.
+pub(super) fn succeeded(operation: &Operation<'_>, reply: &RawDocument) {
+    let Some(transaction) = operation.transaction() else {
+        return;
+    };
+    if operation.role == Role::Within {
+        if let Some(failure) = failed_writes(reply) {
+            transaction.note_failure(|| failure);
+        }
+    }
+}
+
+/// The failed writes in a reply with `ok: 1`.
+fn failed_writes(reply: &RawDocument) -> Option<Error> {
+    let fields = ["writeErrors", "nErrors"];
+    let mut elements = reply.iter_elements().map_while(std::result::Result::ok);
+    let found = elements.find(|element| fields.contains(&element.key().as_str()))?;
+    let failure = match found.value().ok()? {
+        RawBsonRef::Array(errors) => {
+            let errors = errors.into_iter().flatten();
+            let errors = errors.filter_map(|error| to_document(error.as_document()?).ok());
+            let read = |error: Document| {
+                let index = error.get("index").and_then(whole).unwrap_or_default();
+                WriteError::read(usize::try_from(index).unwrap_or_default(), error)
+            };
+            WriteFailure {
+                errors: errors.map(read).collect(),
+                ..WriteFailure::default()
+            }
+        }
+        // The errors of `bulkWrite` are documents of its cursor.
+        number if integer(number) != Some(0) => WriteFailure::default(),
+        _ => return None,
+    };
+    Some(super::refusal::explained(Error::write(failure)))
+}
+
+/// Returns true if no server has answered: the network failed, or there was no server or connection in time.
+fn is_without_answer(error: &Error) -> bool {
+    error.command().is_none()
+        && match error.kind() {
+            ErrorKind::Network | ErrorKind::Timeout => true,
+            ErrorKind::Tls => error.stage() == Some(Stage::Command),
+            _ => false,
+        }
+}
+
+/// The label of errors after which a transaction may be run again.
+pub(crate) const TRANSIENT: &str = "TransientTransactionError";
+
+/// The label of errors after which a commit may be sent again.
+pub(crate) const UNKNOWN_COMMIT: &str = "UnknownTransactionCommitResult";
+
+/// Commits the transaction of a session.
+///
+/// # Errors
+/// If there is none, or if the commit failed or was not acknowledged.
+pub(crate) fn commit(
+    client: &dyn HasDeployment,
+    session: &SessionState,
+    limit: TimeLimit,
+) -> Result<()> {
+    OperationSession::Explicit(session).check(client.deployment().sessions)?;
+    let transaction = session.transaction();
+    if !transaction.begin_commit()? {
+        return Ok(());
+    }
+    let outcome = end(client, session, limit, OperationKind::Commit);
+    let unacknowledged = match &outcome {
+        Ok(reply) => unacknowledged(reply),
+        Err(error) => error
+            .command()
+            .filter(|failure| conn::check(&failure.reply).is_ok())
+            .and_then(|failure| unacknowledged(&failure.reply)),
+    };
+    let error = match (unacknowledged, outcome) {
+        (Some(concern_error), outcome) => not_acknowledged(concern_error, outcome),
+        (None, Err(error)) => not_committed(error, transaction.may_be_committed()),
+        (None, Ok(_)) => {
+            transaction.commit_tried(false);
+            return Ok(());
+        }
+    };
+    transaction.commit_tried(is_overload(&error));
+    if error.has_label(UNKNOWN_COMMIT) {
+        transaction.unpin();
+    }
+    transaction.set_may_be_committed(error.written() != Written::No);
+    Err(error)
+}
+
+/// Aborts the transaction of a session. The server aborts it itself later, so its errors are ignored.
+///
+/// # Errors
+/// If there is no open transaction, or it belongs to another client or process.
+pub(crate) fn abort(
+    client: &dyn HasDeployment,
+    session: &SessionState,
+    limit: TimeLimit,
+) -> Result<()> {
+    OperationSession::Explicit(session).check(client.deployment().sessions)?;
+    let transaction = session.transaction();
+    if transaction.begin_abort()? {
+        if let Err(error) = end(client, session, limit, OperationKind::Abort) {
+            debug!(target: "mongotls::transaction", "the transaction was not aborted: {error}");
+        }
+    }
+    transaction.unpin();
+    Ok(())
+}
+
+/// Aborts the open transaction of a session that ends, if there is one, within two seconds.
+pub(crate) fn abort_open(client: &dyn HasDeployment, session: &SessionState) {
+    if session.transaction().state().is_open() && !session.is_inherited() {
+        // Only a transaction that is not open could be an error.
+        let _ = abort(client, session, TimeLimit::Internal(LONGEST_DROP));
+    }
+}
+
+/// The longest time that the end of a session waits for its transaction to be aborted: 2 s.
+const LONGEST_DROP: Duration = Duration::from_secs(2);
+
+fn end(
+    client: &dyn HasDeployment,
+    session: &SessionState,
+    limit: TimeLimit,
+    kind: OperationKind,
+) -> Result<RawDocumentBuf> {
+    let transaction = session.transaction();
+    let is_commit = kind == OperationKind::Commit;
+    let command = EndTransaction {
+        name: match is_commit {
+            true => "commitTransaction",
+            false => "abortTransaction",
+        },
+        recovery_token: transaction.recovery_token(),
+    };
+    let id = OperationId::default();
+    let operation = Operation {
+        kind,
+        limit,
+        is_cleanup: !is_commit,
+        session: OperationSession::Explicit(session),
+        role: Role::End,
+        max_time_ms: transaction
+            .settings()
+            .max_commit_time_ms
+            .filter(|_| is_commit),
+        ..Operation::new("admin", &command, &id)
+    };
+    let (reply, _connection) = execute::run(client, &operation, &mut ())?;
+    Ok(reply)
+}
+
+/// `commitTransaction` or `abortTransaction`.
+struct EndTransaction {
+    name: &'static str,
+    recovery_token: Option<RawDocumentBuf>,
+}
+
+impl EncodeCommand for EndTransaction {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn encode(&self, fields: &mut Fields<'_>) {
+        fields.int32(self.name, 1);
+        if let Some(token) = &self.recovery_token {
+            fields.document("recoveryToken", token);
+        }
+    }
+}
+
+/// The failure to acknowledge a commit, in a reply with `ok: 1`.
+fn unacknowledged(reply: &RawDocument) -> Option<WriteConcernError> {
+    let error = reply.get_document("writeConcernError").ok()?;
+    Some(WriteConcernError::read(to_document(error).ok()?))
+}
+
+/// The error for a commit that was made, but not acknowledged as required. `outcome` has the labels.
+fn not_acknowledged(concern_error: WriteConcernError, outcome: Result<RawDocumentBuf>) -> Error {
+    let can_be_satisfied = ![
+        server_code::UNSATISFIABLE_WRITE_CONCERN,
+        server_code::UNKNOWN_REPL_WRITE_CONCERN,
+    ]
+    .contains(&concern_error.code);
+    let labels = match &outcome {
+        Ok(reply) => labels(reply),
+        Err(error) => error.labels().to_vec(),
+    };
+    let error = Error::write(WriteFailure {
+        concern_error: Some(concern_error),
+        ..WriteFailure::default()
+    });
+    let error = error
+        .with_stage(Stage::Command)
+        .with_labels(&labels)
+        .with_written(Written::Yes);
+    let error = match can_be_satisfied {
+        true => error.with_labels(&[UNKNOWN_COMMIT]),
+        false => error,
+    };
+    super::refusal::explained(error)
+}
+
+/// Completes the error of a commit. `may_be_committed`: an earlier commit may have been made.
+fn not_committed(error: Error, may_be_committed: bool) -> Error {
+    let was_interrupted = error.is_cancelled() && error.stage() == Some(Stage::Command);
+    let is_unknown = match error.command() {
+        _ if error.has_label(TRANSIENT) => false,
+        Some(failure) => {
+            let codes = [
+                server_code::MAX_TIME_MS_EXPIRED,
+                server_code::WRITE_CONCERN_FAILED,
+            ];
+            codes.contains(&failure.code) || error.has_label("RetryableWriteError")
+        }
+        None => is_without_answer(&error) || was_interrupted,
+    };
+    if !is_unknown && !error.has_label(UNKNOWN_COMMIT) {
+        let written = match may_be_committed && error.command().is_none() {
+            true => Written::Unknown,
+            false => Written::No,
+        };
+        return error.with_written(written);
+    }
+    let was_sent = may_be_committed || error.written() != Written::No;
+    let error = error.with_labels(&[UNKNOWN_COMMIT]);
+    if !was_sent {
+        return error;
+    }
+    let source = error.clone();
+    let cause = TransactionFailure::CommitUnknown {
+        because: source.message().to_owned(),
+    };
+    let error = error.replace_cause(cause.into());
+    error.with_written(Written::Unknown).with_source(source)
+}
