@@ -17,9 +17,7 @@ use bson::{Bson, Document, RawBsonRef, RawDocumentBuf, cstr};
 use self::reply::Counts;
 use crate::cancel::Canceller;
 use crate::client::Client;
-use crate::client_session::{
-    Free, IntoScope, Scope, ScopedClient, is_in_transaction, session_of,
-};
+use crate::client_session::{Free, IntoScope, Scope, ScopedClient, is_in_transaction, session_of};
 use crate::collection::{
     DeleteModel, LastModel, ModelWriter, Namespace, Progress, ReplaceOneModel, UpdateManyModel,
     UpdateOneModel, id_of, malformed_reply, unknown_write, with_unknown_outcome,
@@ -33,7 +31,8 @@ use crate::event::OperationId;
 use crate::op::run_command::Opened;
 use crate::op::{
     CursorFields, CursorReply, CursorTiming, HasDeployment, Operation, OperationKind,
-    OperationSession, OwnOptions, QueuedWrite, Rules, WriteQueue, execute, is_limited, transformed_write,
+    OperationSession, OwnOptions, QueuedWrite, Rules, WriteQueue, execute, is_limited,
+    transformed_write,
 };
 use crate::options::{WriteConcern, collection_name_problem, database_name_problem};
 use crate::results::{

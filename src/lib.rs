@@ -179,9 +179,7 @@ pub use index_model::{
 };
 pub use options::ClientOptions;
 pub use results::Written;
-pub use transaction::{
-    AbortTransaction, CommitTransaction, RunTransaction, StartTransaction, Tx,
-};
+pub use transaction::{AbortTransaction, CommitTransaction, RunTransaction, StartTransaction, Tx};
 pub use uri::ConnectionString;
 
 /// Runs the examples of the README with those of this documentation.

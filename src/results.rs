@@ -11,12 +11,12 @@ mod admin;
 mod bulk;
 mod read;
 
-pub(crate) use self::read::{labels, whole};
 pub use self::admin::{CreateIndexResult, CreateIndexesResult, DatabaseSpecification};
 pub use self::bulk::{
     BulkFailure, BulkWriteResult, PartialBulkWriteResult, SummaryBulkWriteResult,
     VerboseBulkWriteResult,
 };
+pub(crate) use self::read::{labels, whole};
 
 /// The result of [`Collection::insert_one`](crate::Collection::insert_one).
 #[derive(Clone, Debug, PartialEq)]

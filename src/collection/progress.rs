@@ -7,7 +7,8 @@ use crate::document::reply_to_document;
 use crate::error::{Error, Result};
 use crate::op::{QueuedWrite, refusal};
 use crate::results::{
-    BulkFailure, PartialBulkWriteResult, WriteConcernError, WriteError, WriteFailure, Written, labels,
+    BulkFailure, PartialBulkWriteResult, WriteConcernError, WriteError, WriteFailure, Written,
+    labels,
 };
 use crate::server_code;
 

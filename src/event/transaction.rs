@@ -35,7 +35,10 @@ impl fmt::Display for TransactionRetry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { error, .. } = self;
         match self.is_commit {
-            true => write!(f, "the commit of a transaction is sent again after: {error}"),
+            true => write!(
+                f,
+                "the commit of a transaction is sent again after: {error}"
+            ),
             false => write!(
                 f,
                 "a transaction is run again in {:.1?}, after {} attempts: {error}",

@@ -13,7 +13,9 @@ pub(super) fn explain(failure: &TransactionFailure) -> Explanation {
         ),
         TransactionFailure::Spoiled { because } => Explanation::new(
             CauseCode::TransactionSpoiled,
-            format!("nothing was committed, because the closure ignored the error of a command: {because}"),
+            format!(
+                "nothing was committed, because the closure ignored the error of a command: {because}"
+            ),
             "Return the error from the closure. Check before the write instead of ignoring its error, for example with a find \
              or an upsert, or run the command outside of the transaction.",
         ),

@@ -28,9 +28,7 @@ use crate::sdam::errors::OperationResult;
 use crate::sdam::selection::{ServerRequirement, WRITES_ON_SECONDARIES};
 use crate::sdam::{Selected, SelectingOperation, Topology};
 use crate::server_code::REAUTHENTICATION_REQUIRED;
-use crate::session::{
-    ImplicitSession, Pinned, ServerSession, SessionPool, TransactionState,
-};
+use crate::session::{ImplicitSession, Pinned, ServerSession, SessionPool, TransactionState};
 use crate::steps::{Prepared, Steps};
 use crate::time::{Deadline, TimeoutKind};
 use crate::wire::request::Envelope;
@@ -173,8 +171,7 @@ fn run_until(
                 ..Prepared::default()
             });
         }
-        let selected =
-            selected.map_err(|error| transaction::attempt_failed(operation, error));
+        let selected = selected.map_err(|error| transaction::attempt_failed(operation, error));
         let selected = match (selected, &mut attempts) {
             (Ok(selected), None) => selected,
             (Ok(selected), Some(attempts)) if attempts.may_use((&selected).into()) => selected,
@@ -564,9 +561,7 @@ impl Deployment<'_> {
         let connection = &mut selected.connection;
         let reply = self.run_cancellable(connection, operation, &request, fields, deadline);
         let must_retry = match &reply {
-            Ok(reply) if kind.is_numbered() => {
-                check_write_concern(reply, server).err()
-            }
+            Ok(reply) if kind.is_numbered() => check_write_concern(reply, server).err(),
             _ => None,
         };
         let is_kept = reply.is_err() || must_retry.is_some() || fields.leaves_cursor_open();

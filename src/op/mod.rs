@@ -58,10 +58,10 @@ pub(crate) use self::kind::OperationKind;
 pub(crate) use self::queue::{QueuedWrite, Rules, WriteQueue};
 pub(crate) use self::session::OperationSession;
 pub(crate) use self::target::CursorTarget;
-pub(crate) use self::transaction::{OwnOptions, Role};
 pub(crate) use self::timeout::{
     CursorTimeout, CursorTiming, TimeLimit, is_limited, transformed_write,
 };
+pub(crate) use self::transaction::{OwnOptions, Role};
 use crate::bounds::Bounds;
 pub(crate) use crate::conn::MaxTime;
 use crate::error::{Error, Result};

@@ -272,9 +272,8 @@ impl Attempts {
 
     /// Adds to the error of a numbered write what the server does not say.
     fn complete(&self, error: Error, server: AttemptServer) -> Error {
-        let is_numbered = self.kind.is_numbered()
-            && self.is_enabled
-            && server.supports_retryable_writes();
+        let is_numbered =
+            self.kind.is_numbered() && self.is_enabled && server.supports_retryable_writes();
         if !is_numbered {
             return error;
         }

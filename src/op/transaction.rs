@@ -166,10 +166,7 @@ pub(super) fn within<'a>(
         _ => &settings.read_preference,
     };
     let is_read = operation.read_preference.is_some()
-        || matches!(
-            operation.kind,
-            OperationKind::Read | OperationKind::Generic
-        );
+        || matches!(operation.kind, OperationKind::Read | OperationKind::Generic);
     if is_read && preference.mode != ReadPreferenceMode::Primary {
         return Err(Error::invalid_argument(format!(
             "read preference in a transaction must be primary, not: {}",

@@ -301,7 +301,10 @@ mod tests {
             text(transaction.start(TransactionSettings::default(), || 5))
         };
         assert_eq!(start(&transaction), "");
-        assert_eq!((transaction.state(), transaction.number()), (S::Starting, 5));
+        assert_eq!(
+            (transaction.state(), transaction.number()),
+            (S::Starting, 5)
+        );
         assert_eq!(start(&transaction), started_twice);
         transaction.sent();
         assert_eq!(transaction.state(), S::InProgress);

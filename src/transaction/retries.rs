@@ -123,7 +123,10 @@ mod tests {
         assert_eq!([pause(12), pause(13)], [432_487, 500_000]);
         assert_eq!(pause(u32::MAX), 500_000);
         let (now, retries) = after(2, None);
-        assert_eq!(retries.next(now, 0.5), Next::Pause(Duration::from_micros(3750)));
+        assert_eq!(
+            retries.next(now, 0.5),
+            Next::Pause(Duration::from_micros(3750))
+        );
         assert_eq!(retries.next(now, 0.0), Next::Pause(Duration::ZERO));
     }
 
@@ -136,7 +139,10 @@ mod tests {
         };
         let just_before = now + LIMIT - MS(6);
         assert_eq!(retries.next(just_before, 1.0), Next::Pause(MS(5)));
-        assert_eq!(retries.next(now + LIMIT - MS(5), 1.0), Next::TimedOut(elapsed));
+        assert_eq!(
+            retries.next(now + LIMIT - MS(5), 1.0),
+            Next::TimedOut(elapsed)
+        );
         assert_eq!(retries.next(now + LIMIT, 0.0), Next::TimedOut(elapsed));
         assert_eq!(retries.elapsed(just_before), None);
         assert_eq!(retries.elapsed(now + LIMIT), Some(elapsed));
@@ -154,7 +160,10 @@ mod tests {
         };
         let late = Instant::now() + Duration::from_secs(500);
         let elapsed = limit(50).elapsed(late).unwrap();
-        assert_eq!((elapsed.limit, elapsed.kind), (MS(50), TimeoutKind::Operation));
+        assert_eq!(
+            (elapsed.limit, elapsed.kind),
+            (MS(50), TimeoutKind::Operation)
+        );
         assert_eq!(limit(0).elapsed(late), None, "zero means no limit");
         assert_eq!(limit(600_000).elapsed(late), None);
     }

@@ -45,6 +45,10 @@ pub(crate) fn run(deployment: &Arc<Deployment>, file: &Value, case: &Value) -> R
 
 impl CaseRun {
     fn execute(self: &Arc<Self>, file: &Value, case: &Value) -> Result<(), Failure> {
+        // A transaction that another case has left open would conflict with this one ("Executing a Test").
+        let kill = doc! { "killAllSessions": [] };
+        let killed = self.deployment.run("admin", kill);
+        killed.map_err(|why| Failure::runner(format!("killAllSessions: {why}")))?;
         for data in items(&file["initialData"]) {
             self.prepare(data)
                 .map_err(|why| Failure::runner(format!("initialData: {why}")))?;
@@ -224,8 +228,7 @@ impl CaseRun {
         match outcome {
             Err(error) if expected_error.is_null() => Err(Failure::Operation(error)),
             Err(error) => {
-                errors::check(expected_error, &error, &self.entities)
-                    .map_err(Failure::Mismatch)?;
+                errors::check(expected_error, &error, &self.entities).map_err(Failure::Mismatch)?;
                 Ok(Some(error))
             }
             Ok(outcome) if !expected_error.is_null() => Err(Failure::mismatch(format!(

@@ -28,8 +28,8 @@ use mongotls::options::{ReadPreference, ReadPreferenceMode};
 use serde_json::Value;
 
 pub(super) use self::arguments::{read_concern, write_concern};
-pub(super) use self::session::transaction_options;
 pub(super) use self::bulk::document as bulk_result;
+pub(super) use self::session::transaction_options;
 use super::entities::Entity;
 use super::failure::Failure;
 use super::json::{items, only_arguments, unsigned};

@@ -9,9 +9,7 @@ use mongotls::{Error, Session};
 use serde_json::Value;
 
 use super::arguments::set;
-use super::{
-    Call, Operation, Outcome, now, read_concern, read_preference, write_concern,
-};
+use super::{Call, Operation, Outcome, now, read_concern, read_preference, write_concern};
 use crate::unified::entities::{Entity, SessionEntity};
 use crate::unified::failure::Failure;
 use crate::unified::json::{items, only_arguments, unsigned};
