@@ -595,6 +595,7 @@ mod tests {
             read_preference: Some(&preference),
             session_id: Some([9; 16]),
             transaction_number: Some(3),
+            position: Some(Position::First),
             cluster_time: Some(&time),
             read_concern: Some(read),
             write_concern: Some(&write),
@@ -604,6 +605,7 @@ mod tests {
         let id = bson::Uuid::from_bytes([9; 16]);
         let expected = doc! {
             "ping": 1, "$db": "d", "$readPreference": { "mode": "nearest" }, "lsid": { "id": id }, "txnNumber": 3_i64,
+            "startTransaction": true, "autocommit": false,
             "$clusterTime": { "clusterTime": bson::Timestamp { time: 7, increment: 8 } },
             "readConcern": { "level": "local", "afterClusterTime": after },
             "writeConcern": { "w": 1, "j": true }, "rawData": true, "maxTimeMS": 250_i64,
