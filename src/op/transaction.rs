@@ -548,3 +548,76 @@ fn not_committed(error: Error, may_be_committed: bool) -> Error {
     let error = error.replace_cause(cause.into());
     error.with_written(Written::Unknown).with_source(source)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cause::{Cause, CauseCode};
+
+    fn failed(code: CauseCode, stage: Stage) -> Error {
+        Error::failed(stage, Cause::simulated(code, "m", "r"))
+    }
+
+    fn rejected(code: i32, labels: &[&str]) -> Error {
+        let error = conn::check(&bson::rawdoc! { "ok": 0, "code": code }).unwrap_err();
+        error.with_stage(Stage::Command).with_labels(labels)
+    }
+
+    /// Prose test 3 of "Mongos Pinning Prose Tests": a cleared pool is transient.
+    #[test]
+    fn errors_without_an_answer_are_transient() {
+        for (error, expected) in [
+            (Error::pool_cleared(None), true),
+            (Error::interrupted().with_stage(Stage::Command), true),
+            (failed(CauseCode::ConnectionReset, Stage::Command), true),
+            (failed(CauseCode::ConnectTimeout, Stage::Connect), true),
+            (failed(CauseCode::CertificateExpired, Stage::Tls), false),
+            (Error::client_closed(), false),
+            (Error::invalid_argument("x"), false),
+            (rejected(91, &[]), false),
+        ] {
+            assert_eq!(is_without_answer(&error), expected, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_commit_is_unknown_if_it_may_have_been_made() {
+        use Written as W;
+        let lost = || failed(CauseCode::ConnectionReset, Stage::Command);
+        let unsent = || failed(CauseCode::ConnectionReset, Stage::Connect);
+        let retryable = || rejected(9001, &["RetryableWriteError"]);
+        for (error, before, has_label, written) in [
+            (lost(), false, true, W::Unknown),
+            (unsent(), false, true, W::No),
+            (unsent(), true, true, W::Unknown),
+            (retryable(), false, true, W::Unknown),
+            (rejected(50, &[]), false, true, W::Unknown),
+            (rejected(64, &[]), false, true, W::Unknown),
+            (rejected(251, &[TRANSIENT]), true, false, W::No),
+            (rejected(2, &[]), false, false, W::No),
+            (Error::client_closed(), true, false, W::Unknown),
+        ] {
+            let text = error.to_string();
+            let error = not_committed(error, before);
+            assert_eq!(error.has_label(UNKNOWN_COMMIT), has_label, "{text}");
+            assert_eq!(error.written(), written, "{text}");
+            let code = error.cause().map(Cause::code);
+            let is_unknown = has_label && written == W::Unknown;
+            assert_eq!(code == Some(CauseCode::CommitUnknown), is_unknown, "{text}");
+        }
+    }
+
+    #[test]
+    fn failed_writes_of_a_reply_are_found() {
+        let found = |reply: &RawDocumentBuf| failed_writes(reply).map(|error| error.kind());
+        assert_eq!(found(&bson::rawdoc! { "ok": 1, "n": 1 }), None);
+        let errors = bson::rawdoc! { "ok": 1, "writeErrors": [{ "index": 1, "code": 11000 }] };
+        assert_eq!(found(&errors), Some(ErrorKind::Write));
+        assert!(failed_writes(&errors).unwrap().is_duplicate_key());
+        assert_eq!(found(&bson::rawdoc! { "ok": 1, "nErrors": 0 }), None);
+        assert_eq!(
+            found(&bson::rawdoc! { "ok": 1, "nErrors": 2 }),
+            Some(ErrorKind::Write)
+        );
+    }
+}

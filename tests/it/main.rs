@@ -81,6 +81,7 @@ mod target;
 mod things;
 mod timeouts;
 mod topologies;
+mod transactions;
 mod troubleshooting;
 mod trust;
 mod unicode_names;
