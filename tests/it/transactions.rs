@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use mongotls::bson::oid::ObjectId;
 use mongotls::bson::{Document, doc};
 use mongotls::event::{Event, EventKind, TransactionEvent};
 use mongotls::internals::fix_jitter;
@@ -626,7 +627,7 @@ fn an_exhaust_cursor_sends_requests_in_a_transaction() {
             .batch_size(3)
             .cursor_type(CursorType::Exhaust);
         let found = find.run()?.collect::<Result<Vec<_>>>()?;
-        things.count_documents(doc! {}).run()?;
+        things.find_one(doc! {}).run()?;
         Ok(found.len())
     });
     assert_eq!(count.unwrap(), 10);
@@ -708,4 +709,129 @@ fn an_unreachable_server_is_a_transient_error() {
     let error = error.unwrap_err();
     assert!(error.has_label(TRANSIENT), "{error:?}");
     assert_eq!(error.command(), None);
+}
+
+/// A client behind a load balancer, and the number of its connections that are in use.
+fn balanced() -> (Server, Client, impl Fn() -> usize) {
+    let mut hello = Hello::mongos();
+    hello.extra.insert("serviceId", ObjectId::new());
+    let done = |_: &Request| Some(doc! { "ok": 1 });
+    let builder = Server::builder().hello(hello);
+    let builder = builder.handle("commitTransaction", done);
+    let server = builder.handle("abortTransaction", done).start();
+    let client = plain_client(&server, "loadBalanced=true");
+    let counted = client.clone();
+    let in_use = move || {
+        let pools = counted.snapshot().pools;
+        pools.iter().map(|pool| pool.in_use).sum()
+    };
+    (server, client, in_use)
+}
+
+fn connections(server: &Server) -> BTreeSet<u64> {
+    let requests = server.commands().into_iter();
+    let requests = requests.filter(|request| request.body.contains_key("autocommit"));
+    requests.map(|request| request.connection).collect()
+}
+
+#[test]
+fn behind_a_load_balancer_a_transaction_keeps_its_connection() {
+    let (server, client, in_use) = balanced();
+    let session = client.start_session().run().unwrap();
+    session.start_transaction().run().unwrap();
+    assert_eq!(in_use(), 0);
+    insert(&session, &client, 1).unwrap();
+    assert_eq!(in_use(), 1);
+    // Another operation gets another connection in the meantime.
+    things(&client).insert_one(doc! { "_id": 2 }).run().unwrap();
+    insert(&session, &client, 3).unwrap();
+    fail(&server, 1, "commitTransaction", doc! { "errorCode": 51 });
+    session.commit_transaction().run().unwrap_err();
+    assert_eq!(in_use(), 1, "after an error that is not transient");
+    session.commit_transaction().run().unwrap();
+    session.commit_transaction().run().unwrap();
+    assert_eq!(in_use(), 1, "a commit can be repeated");
+    assert_eq!(connections(&server).len(), 1);
+    session.start_transaction().run().unwrap();
+    assert_eq!(in_use(), 0);
+    insert(&session, &client, 4).unwrap();
+    assert_eq!(in_use(), 1);
+    session.commit_transaction().run().unwrap();
+    things(&client)
+        .within(&session)
+        .find_one(doc! {})
+        .run()
+        .unwrap();
+    assert_eq!(in_use(), 0, "after an operation without a transaction");
+}
+
+#[test]
+fn behind_a_load_balancer_the_connection_is_released_as_specified() {
+    let (server, client, in_use) = balanced();
+    let session = client.start_session().run().unwrap();
+    let cut = || doc! { "closeConnection": true };
+    let start = || {
+        server.clear_fail_points();
+        session.start_transaction().run().unwrap();
+        insert_any(&session, &client).unwrap();
+        assert_eq!(in_use(), 1);
+    };
+    for (name, error) in [
+        ("insert", transient(24)),
+        ("insert", cut()),
+        ("commitTransaction", transient(24)),
+        ("commitTransaction", cut()),
+        ("abortTransaction", transient(24)),
+        ("abortTransaction", cut()),
+        ("abortTransaction", doc! { "errorCode": 51 }),
+        ("abortTransaction", doc! { "errorCode": 91 }),
+    ] {
+        start();
+        fail(&server, 1, name, error.clone());
+        let failed = match name {
+            "insert" => insert_any(&session, &client).is_err(),
+            // It is retried on another connection.
+            "commitTransaction" => session.commit_transaction().run().is_err() || error == cut(),
+            _ => session.abort_transaction().run().is_ok(),
+        };
+        assert!(failed, "{name}: {error}");
+        assert_eq!(in_use(), 0, "{name}: {error}");
+        session.abort_transaction().run().ok();
+    }
+    start();
+    fail(&server, 1, "insert", doc! { "errorCode": 51 });
+    insert_any(&session, &client).unwrap_err();
+    assert_eq!(in_use(), 1);
+    drop(session);
+    assert_eq!(in_use(), 0);
+}
+
+#[test]
+fn behind_a_load_balancer_a_cursor_shares_the_connection_of_its_transaction() {
+    let (server, client, in_use) = balanced();
+    let documents = (0..10).map(|id| doc! { "_id": id });
+    things(&client).insert_many(documents).run().unwrap();
+    server.forget_commands();
+    let session = client.start_session().run().unwrap();
+    session.start_transaction().run().unwrap();
+    let things = things(&client);
+    let things = things.within(&session);
+    let mut cursor = things.find(doc! {}).batch_size(2).run().unwrap();
+    let mut other = things.find(doc! {}).batch_size(2).run().unwrap();
+    for _ in 0..5 {
+        cursor.next().unwrap().unwrap();
+        other.next().unwrap().unwrap();
+    }
+    things.find_one(doc! {}).run().unwrap();
+    assert_eq!(in_use(), 1);
+    cursor.close();
+    assert_eq!(in_use(), 1);
+    session.commit_transaction().run().unwrap();
+    assert_eq!(connections(&server).len(), 1);
+    session.start_transaction().run().unwrap();
+    // The other cursor still has the connection.
+    assert_eq!(in_use(), 1);
+    drop(other);
+    assert_eq!(in_use(), 0);
+    assert_eq!(server.count_of("killCursors"), 2);
 }
