@@ -28,7 +28,7 @@ fn main() {
 }
 
 /// The guides that are modules of the API documentation (`src/guide.rs`). A hyphen in a file's name is `_` in its module's.
-const GUIDES: [&str; 13] = [
+const GUIDES: [&str; 14] = [
     "authentication",
     "command-line",
     "connections",
@@ -41,6 +41,7 @@ const GUIDES: [&str; 13] = [
     "timeouts",
     "tls",
     "topologies",
+    "transactions",
     "troubleshooting",
 ];
 

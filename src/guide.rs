@@ -10,6 +10,7 @@
 //! | [`timeouts`] | the time limit of an operation, and of a cursor |
 //! | [`topologies`] | replica sets and sharded clusters |
 //! | [`sessions`] | sessions, causal consistency, the cluster time |
+//! | [`transactions`] | transactions: with a closure, and step by step |
 //! | [`monitoring`] | events and log lines |
 //! | [`troubleshooting`] | each cause of a failed connection: an example and what to do |
 //! | [`doctor`] | the examination of a whole deployment |
@@ -25,4 +26,4 @@ macro_rules! guides {
     };
 }
 
-guides! { authentication command_line connections crud doctor migrating monitoring performance sessions timeouts tls topologies troubleshooting }
+guides! { authentication command_line connections crud doctor migrating monitoring performance sessions timeouts tls topologies transactions troubleshooting }

@@ -53,7 +53,7 @@ pub fn is_session_pinned(session: &Session) -> bool {
 /// The router that a session is pinned to, if there is one.
 pub fn pinned_server(session: &Session) -> Option<ServerAddress> {
     match session.state().transaction().pinned()? {
-        Pinned::Router(server) => Some(server),
+        Pinned::Router(server) => Some(ServerAddress::clone(&server)),
         Pinned::Connection(_) => None,
     }
 }

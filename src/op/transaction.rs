@@ -240,7 +240,7 @@ pub(super) fn pin(operation: &Operation<'_>, selected: &mut SelectedConnection) 
         }
         (TopologyType::Sharded, ServerType::Mongos) => {
             let server = selected.connection.server().clone();
-            transaction.pin(Pinned::Router(server));
+            transaction.pin(Pinned::Router(Arc::new(server)));
         }
         _ => {}
     }

@@ -93,7 +93,12 @@ impl TopologySnapshot {
     ) -> Option<Selected> {
         let is_common = match requirement {
             ServerRequirement::Write => true,
-            ServerRequirement::Pinned(_) => false,
+            ServerRequirement::Pinned(server) => {
+                let description = self.description.servers.get(server)?;
+                return self
+                    .selected(description)
+                    .filter(|_| description.is_available());
+            }
             ServerRequirement::Read(preference) | ServerRequirement::ReadAndWrite(preference) => {
                 preference.mode == ReadPreferenceMode::Primary
             }

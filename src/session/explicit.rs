@@ -98,7 +98,7 @@ impl SessionState {
     ///
     /// # Errors
     /// If there is an open one, if the session is for snapshot reads, or if the write concern is not acknowledged.
-    pub(crate) fn start_transaction(&self, settings: TransactionSettings) -> Result<()> {
+    pub(crate) fn start_transaction(&self, settings: Arc<TransactionSettings>) -> Result<()> {
         if self.is_inherited() {
             return Err(Error::of_the_parent());
         }

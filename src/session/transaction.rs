@@ -49,7 +49,7 @@ pub(crate) struct TransactionSettings {
 #[derive(Clone, Debug)]
 pub(crate) enum Pinned {
     /// A router of a sharded cluster.
-    Router(ServerAddress),
+    Router(Arc<ServerAddress>),
     /// A connection to a load balancer.
     Connection(Arc<ServerPin>),
 }
@@ -87,7 +87,7 @@ impl Transaction {
     /// If there is an open one.
     pub(super) fn start(
         &self,
-        settings: TransactionSettings,
+        settings: Arc<TransactionSettings>,
         next_number: impl FnOnce() -> i64,
     ) -> Result<()> {
         if self.state().is_open() {
@@ -100,7 +100,7 @@ impl Transaction {
         }
         self.forget();
         self.number.set(next_number());
-        *self.settings.borrow_mut() = Arc::new(settings);
+        *self.settings.borrow_mut() = settings;
         self.state.set(TransactionState::Starting);
         Ok(())
     }
@@ -279,7 +279,7 @@ mod tests {
 
     fn started() -> Transaction {
         let transaction = Transaction::default();
-        let started = transaction.start(TransactionSettings::default(), || 1);
+        let started = transaction.start(Arc::default(), || 1);
         started.unwrap();
         transaction
     }
@@ -297,9 +297,7 @@ mod tests {
         let (none, started_twice) = ("No transaction started", "Transaction already in progress");
         assert_eq!(text(transaction.begin_commit()), none);
         assert_eq!(text(transaction.begin_abort()), none);
-        let start = |transaction: &Transaction| {
-            text(transaction.start(TransactionSettings::default(), || 5))
-        };
+        let start = |transaction: &Transaction| text(transaction.start(Arc::default(), || 5));
         assert_eq!(start(&transaction), "");
         assert_eq!(
             (transaction.state(), transaction.number()),
@@ -358,7 +356,7 @@ mod tests {
             write_concern: own.clone(),
             ..TransactionSettings::default()
         };
-        transaction.start(settings, || 1).unwrap();
+        transaction.start(Arc::new(settings), || 1).unwrap();
         transaction.commit_tried(false);
         assert_eq!(transaction.commit_concern(), own.w("majority"));
     }
@@ -368,14 +366,12 @@ mod tests {
         let transaction = started();
         transaction.sent();
         transaction.note_recovery_token(RawDocumentBuf::new());
-        transaction.pin(Pinned::Router(ServerAddress::tcp("a", 1)));
+        transaction.pin(Pinned::Router(Arc::new(ServerAddress::tcp("a", 1))));
         transaction.note_failure(|| Error::protocol("x"));
         transaction.begin_commit().unwrap();
         transaction.commit_tried(false);
         assert!(transaction.is_pinned());
-        transaction
-            .start(TransactionSettings::default(), || 2)
-            .unwrap();
+        transaction.start(Arc::default(), || 2).unwrap();
         assert!(!transaction.is_pinned() && transaction.recovery_token().is_none());
         assert_eq!(transaction.commit_concern(), WriteConcern::default());
         assert!(transaction.take_failure().is_none());
@@ -389,7 +385,7 @@ mod tests {
         };
         let transaction = Transaction::default();
         assert_eq!(
-            text(transaction.start(settings, || 1)),
+            text(transaction.start(Arc::new(settings), || 1)),
             "transactions do not support unacknowledged write concerns"
         );
         assert_eq!(transaction.state(), S::None);

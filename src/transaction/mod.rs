@@ -11,6 +11,7 @@
 mod retries;
 mod run;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::run::{RunTransaction, Tx};
@@ -73,11 +74,11 @@ impl Session {
     }
 
     /// The settings of a transaction with these options.
-    fn settings(&self, options: TransactionOptions) -> TransactionSettings {
+    fn settings(&self, options: TransactionOptions) -> Arc<TransactionSettings> {
         let options = options.or(self.options().default_transaction_options.as_ref());
         let of_client = self.client().options();
         let milliseconds = |limit: Duration| i64::try_from(limit.as_millis()).unwrap_or(i64::MAX);
-        TransactionSettings {
+        Arc::new(TransactionSettings {
             read_concern: options
                 .read_concern
                 .unwrap_or_else(|| of_client.read_concern().clone()),
@@ -88,7 +89,7 @@ impl Session {
                 .selection_criteria
                 .unwrap_or_else(|| of_client.read_preference().clone()),
             max_commit_time_ms: options.max_commit_time.map(milliseconds),
-        }
+        })
     }
 }
 

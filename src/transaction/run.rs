@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::Deref;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -230,7 +231,7 @@ impl Run<'_> {
         let state = self.session.state();
         let settings = self.session.settings(options);
         loop {
-            state.start_transaction(settings.clone())?;
+            state.start_transaction(Arc::clone(&settings))?;
             self.retries.begin();
             let _limited = Limited::new(self);
             let error = match self.attempt(&mut work) {
@@ -340,11 +341,14 @@ impl Run<'_> {
 /// The error for a closure that ignored the failure of a command.
 fn spoiled(failure: Error) -> Error {
     let cause = TransactionFailure::Spoiled {
-        because: failure.to_string(),
+        because: failure.message().to_owned(),
     };
-    Error::explained(failure.kind(), cause)
-        .with_written(Written::No)
-        .with_source(failure)
+    let error = Error::explained(failure.kind(), cause).with_written(Written::No);
+    let error = match failure.server() {
+        Some(server) => error.with_server(server),
+        None => error,
+    };
+    error.with_source(failure)
 }
 
 /// The deadline of a transaction, while an attempt runs. If the closure panics, the transaction is aborted.

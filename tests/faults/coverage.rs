@@ -23,6 +23,7 @@ const NOT_OPERATIONS: &[&str] = &[
     "Client::server_report",
     "Client::snapshot",
     "Client::start_session",
+    "Client::transaction",
     "Client::until",
     "Client::with_options",
     "Client::with_uri_str",

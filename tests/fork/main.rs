@@ -35,7 +35,7 @@ use mongotls::{Canceller, CauseCode, Client, ConnectionString, Cursor, ErrorKind
 use mongotls_testbench::fault::Fault;
 use mongotls_testbench::ocsp::Responder;
 use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, PkiDir};
-use mongotls_testbench::server::{Server, ServerTls};
+use mongotls_testbench::server::{Request, Server, ServerTls};
 
 const CHILDREN: usize = 8;
 const COMMANDS: usize = 1000;
@@ -61,6 +61,7 @@ fn main() -> ExitCode {
             a_cursor_stays_the_parents(&bench);
             a_child_has_sessions_of_its_own(&bench);
             a_session_stays_the_parents(&bench);
+            a_transaction_continues_in_the_parent(&bench);
             a_child_cancels_only_operations_of_its_own();
             a_listener_uses_the_client_in_the_child(&bench);
             a_child_that_leaves_a_listener_writes_nothing(&bench);
@@ -76,7 +77,10 @@ fn serve() {
     let ca = Ca::root("root", KeyKind::EcP256);
     let file = dir.write("ca.pem", ca.cert_pem());
     let tls = ServerTls::new(&ca.issue(LeafSpec::local_server()));
-    let server = Server::builder().tls(tls).log_limit(0).start();
+    let done = |_: &Request| Some(doc! { "ok": 1 });
+    let server = Server::builder().tls(tls).log_limit(0);
+    let server = server.handle("commitTransaction", done);
+    let server = server.handle("abortTransaction", done).start();
     println!("{}?tls=true&tlsCAFile={}", server.uri(), file.display());
     io::stdin().read_to_end(&mut Vec::new()).unwrap();
 }
@@ -613,6 +617,52 @@ fn a_session_stays_the_parents(bench: &Bench) {
     drop(session);
     assert_eq!(start().id(), lsid);
     println!("ok: a session stays the parent's");
+}
+
+/// A child neither uses nor aborts the open transaction of its parent.
+fn a_transaction_continues_in_the_parent(bench: &Bench) {
+    let (client, _) = bench.client("");
+    let things = client.database("fork").collection::<Document>("things");
+    let mut session = Some(client.start_session().run().unwrap());
+    let own = |session: &Option<mongotls::Session>| {
+        let database = client.database("fork").within(session.as_ref().unwrap());
+        database.run_command(doc! { "benchEcho": 1 })
+    };
+    session.as_ref().unwrap().start_transaction().run().unwrap();
+    let first = own(&session).unwrap();
+    assert!(first.get_bool("startTransaction").unwrap());
+    let id = fork(|| {
+        let inherited = session.take().unwrap();
+        let error = things.within(&inherited).find_one(doc! {}).run();
+        let refused = [
+            error.map(drop),
+            inherited.commit_transaction().run(),
+            inherited.abort_transaction().run(),
+            inherited.start_transaction().run(),
+            inherited.transaction().run(|_| Ok(())),
+        ];
+        for outcome in refused {
+            let error = outcome.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+            assert!(error.to_string().contains("forked"), "{error}");
+        }
+        // Must not abort it on the server.
+        drop(inherited);
+        let outcome = client.transaction().run(|tx| {
+            let reply = tx.database("fork").run_command(doc! { "benchEcho": 1 })?;
+            assert_ne!(reply.get("lsid"), first.get("lsid"));
+            Ok(())
+        });
+        outcome.unwrap();
+    });
+    wait_for(id, Instant::now() + LIMIT);
+    let second = own(&session).unwrap();
+    for field in ["lsid", "txnNumber", "autocommit"] {
+        assert_eq!(first.get(field), second.get(field), "{field}");
+    }
+    assert!(!second.contains_key("startTransaction"));
+    session.unwrap().commit_transaction().run().unwrap();
+    println!("ok: a transaction continues in the parent");
 }
 
 /// In the child the pools are created again, and the listener receives the events: by then the client must be usable.

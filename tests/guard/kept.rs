@@ -50,3 +50,10 @@ pub(crate) const ALL: [Kept; 3] = [
         above_raw: Some((Operation::RawFind, 2.0 + 1.0)),
     },
 ];
+
+/// The system calls of a transaction with two commands: a write and a read for each, and for the commit.
+pub(crate) const SYSTEM_CALLS_OF_TRANSACTION: f64 = 6.0;
+
+/// The number of allocations by which a transaction may exceed its commands: those of the commit and its reply, of the
+/// settings, and of the router that it is pinned to.
+pub(crate) const ALLOCATIONS_OF_TRANSACTION: f64 = 8.0;

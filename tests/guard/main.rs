@@ -61,7 +61,7 @@ fn serve() {
     let root = Ca::root("root", KeyKind::EcP256);
     let tls = ServerTls::new(&root.issue(LeafSpec::local_server()));
     let mut builder = Server::builder().hello(Hello::mongos()).tls(tls);
-    for command in ["insert", "find"] {
+    for command in ["insert", "find", "commitTransaction"] {
         builder = builder.handle(command, |_| Some(Operation::reply(command)));
     }
     // Each reply has a new cluster time, as those of a busy replica set.
@@ -83,6 +83,7 @@ fn guard() -> ExitCode {
         wrong.extend(problems);
         renewed.extend(now);
     }
+    wrong.extend(check_transaction(&server.ready));
     for wrong in &wrong {
         println!("FAILED: {wrong}");
     }
@@ -129,6 +130,31 @@ fn check(kept: &Kept, server: &str) -> (Vec<String>, Option<String>) {
     };
     let now = format!("\n{operation:?}\n{now}\n    floor_instructions: {bare:.1},");
     (problems, Some(now))
+}
+
+/// Measures a transaction with two commands. It must cost what its commands cost, and the commit. Returns the problems.
+fn check_transaction(server: &str) -> Vec<String> {
+    let mut problems = Vec::new();
+    let operation = Operation::Transaction;
+    let subject = Subject {
+        operation,
+        side: Side::Mongotls,
+    };
+    if let Some(own) = or_skip(SystemCalls::of(subject, server)) {
+        println!("system calls of {}: {own}", operation.name());
+        if own.total() > kept::SYSTEM_CALLS_OF_TRANSACTION + 0.05 {
+            problems.push(format!("system calls of a transaction: {own}"));
+        }
+    }
+    let of = |operation| allocations(operation, server);
+    let commands = of(Operation::InsertOne) + of(Operation::FindOne);
+    let more = of(operation) - commands;
+    if more > kept::ALLOCATIONS_OF_TRANSACTION + 0.05 {
+        problems.push(format!(
+            "a transaction makes {more:.2} allocations more than its commands"
+        ));
+    }
+    problems
 }
 
 /// The system calls of an operation on either side.

@@ -32,6 +32,8 @@ pub(crate) enum Operation {
     /// The commands of the two above, prepared, with `run_raw_command`.
     RawInsert,
     RawFind,
+    /// `insert_one` and `find_one` in a transaction.
+    Transaction,
 }
 
 /// What to measure.
@@ -50,6 +52,17 @@ struct Thing {
     is_sold: bool,
 }
 
+impl Thing {
+    fn bolt() -> Self {
+        Self {
+            name: "bolt".to_owned(),
+            count: 5,
+            price: 0.25,
+            is_sold: false,
+        }
+    }
+}
+
 const COLLECTION: &str = "things";
 
 impl Operation {
@@ -61,13 +74,15 @@ impl Operation {
             Self::FindOne => "find_one",
             Self::RawInsert => "a raw insert",
             Self::RawFind => "a raw find",
+            Self::Transaction => "a transaction",
         }
     }
 
     /// The command as a program without collections would prepare it.
     fn command(self) -> RawDocumentBuf {
         match self {
-            Self::Ping => rawdoc! { "ping": 1 },
+            // The commands of a transaction have no bare program.
+            Self::Ping | Self::Transaction => rawdoc! { "ping": 1 },
             Self::InsertOne | Self::RawInsert => {
                 let thing = rawdoc! { "name": "bolt", "count": 5, "price": 0.25, "is_sold": false };
                 rawdoc! { "insert": COLLECTION, "documents": [thing] }
@@ -82,6 +97,7 @@ impl Operation {
     pub(crate) fn reply(command: &str) -> Document {
         match command {
             "insert" => doc! { "n": 1, "ok": 1.0 },
+            "commitTransaction" => doc! { "ok": 1.0 },
             _ => {
                 let thing = doc! { "name": "bolt", "count": 5, "price": 0.25, "is_sold": false };
                 doc! { "cursor": { "firstBatch": [thing], "id": 0_i64, "ns": "guard.things" }, "ok": 1.0 }
@@ -106,7 +122,12 @@ impl Subject {
             "floor" => Side::Floor,
             other => panic!("there is no program {other:?}"),
         };
-        let all = [Operation::Ping, Operation::InsertOne, Operation::FindOne];
+        let all = [
+            Operation::Ping,
+            Operation::InsertOne,
+            Operation::FindOne,
+            Operation::Transaction,
+        ];
         let operation = all.into_iter().find(|one| one.name() == operation);
         Self {
             side,
@@ -137,13 +158,21 @@ impl Subject {
             Operation::Ping | Operation::RawInsert | Operation::RawFind => warm(&mut || {
                 black_box(database.run_raw_command(command.as_ref()).unwrap());
             }),
+            Operation::Transaction => {
+                let thing = Thing::bolt();
+                let filter = rawdoc! { "name": "bolt" };
+                let session = client.start_session().run().unwrap();
+                warm(&mut || {
+                    let outcome = session.transaction().run(|tx| {
+                        let things = things.within(tx);
+                        things.insert_one(&thing).run()?;
+                        things.find_one(&filter).run()
+                    });
+                    assert_eq!(black_box(outcome).unwrap().unwrap().count, 5);
+                })
+            }
             Operation::InsertOne => {
-                let thing = Thing {
-                    name: "bolt".to_owned(),
-                    count: 5,
-                    price: 0.25,
-                    is_sold: false,
-                };
+                let thing = Thing::bolt();
                 warm(&mut || {
                     black_box(things.insert_one(&thing).run().unwrap());
                 })

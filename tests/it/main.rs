@@ -81,6 +81,7 @@ mod target;
 mod things;
 mod timeouts;
 mod topologies;
+mod transaction_guide;
 mod transactions;
 mod troubleshooting;
 mod trust;

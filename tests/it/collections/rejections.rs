@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use mongotls::bson::{Document, doc};
 use mongotls::cause::{Category, FactValue};
-use mongotls::{Canceller, CauseCode, Client, Collection, Command, Error, ErrorKind, Written};
+use mongotls::{
+    Canceller, CauseCode, Client, Collection, Command, Error, ErrorKind, Scope, Written,
+};
 use mongotls_testbench::server::Server;
 
 use crate::common::plain_client;
@@ -21,6 +23,10 @@ pub(crate) struct Rejection {
 }
 
 fn insert(_: &Client, users: &Collection<Document>) -> Result<(), Error> {
+    insert_within(users)
+}
+
+fn insert_within<S: Scope>(users: &Collection<Document, S>) -> Result<(), Error> {
     let user = doc! { "_id": 1, "email": "ada@example.com" };
     users.insert_one(user).run().map(drop)
 }
@@ -227,6 +233,32 @@ pub(crate) fn rejections() -> Vec<Rejection> {
             },
             &[("step", "reply")],
             Written::Unknown,
+        ),
+        row(
+            CauseCode::CommitUnknown,
+            "commitTransaction",
+            rejected(50, "operation exceeded time limit"),
+            |client, users| {
+                let session = client.start_session().run()?;
+                session.start_transaction().run()?;
+                insert_within(&users.within(&session))?;
+                session.commit_transaction().run()
+            },
+            &[],
+            Written::Unknown,
+        ),
+        row(
+            CauseCode::TransactionSpoiled,
+            "insert",
+            rejected(121, "Document failed validation"),
+            |client, users| {
+                client.transaction().run(|tx| {
+                    let _ignored = insert_within(&users.within(tx));
+                    Ok(())
+                })
+            },
+            &[],
+            Written::No,
         ),
     ]
 }
