@@ -14,7 +14,7 @@ use crate::client::Client;
 use crate::data::cluster_time::{ClusterTime, MAX_CLUSTER_TIME_SIZE};
 use crate::document::to_document;
 use crate::error::{Error, Result};
-use crate::op::{HasDeployment, transaction};
+use crate::op::{HasDeployment, end_transaction};
 use crate::options::TransactionOptions;
 use crate::session::{Lifetime, ReadMode, SessionState};
 
@@ -165,7 +165,7 @@ impl Session {
 impl Drop for Session {
     /// Aborts an open transaction, within two seconds.
     fn drop(&mut self) {
-        transaction::abort_open(&self.client, &self.state);
+        end_transaction::abort_open(&self.client, &self.state);
     }
 }
 

@@ -59,7 +59,9 @@ pub(crate) fn run(
     operation: &Operation<'_>,
     fields: &mut dyn ReadReply,
 ) -> Result<(RawDocumentBuf, SelectedConnection)> {
-    let settings = transaction::begin(client, operation)?;
+    let deployment = client.deployment();
+    let listener = &deployment.options.listener;
+    let settings = transaction::begin(deployment.sessions, listener, operation)?;
     let mut held = None;
     let number = Cell::new(None);
     let steps = Steps::new(operation.bounds(client.deployment().bounds));

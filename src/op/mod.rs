@@ -18,7 +18,8 @@
 //! | `timeout.rs` | the time limits of operations and cursors |
 //! | `kind.rs` | the kinds of operations, as far as retries depend on them |
 //! | `session.rs` | the session of a command, and the cluster time that it sends |
-//! | `transaction.rs` | the part of an operation in a transaction; commit and abort |
+//! | `role.rs` `transaction.rs` | the part of an operation in a transaction; the rules for it |
+//! | `end_transaction.rs` | commit and abort |
 //! | `target.rs` | a connection to the selected server; the server or the pinned connection of a cursor |
 //! | `run_command.rs` | a command of the program, as it is |
 //! | `get_more.rs` `kill_cursors.rs` | the next batch of a cursor; closing a cursor |
@@ -32,6 +33,7 @@
 
 mod batch;
 pub(crate) mod end_sessions;
+pub(crate) mod end_transaction;
 mod evidence;
 pub(crate) mod execute;
 mod get_more;
@@ -40,6 +42,7 @@ mod kind;
 mod queue;
 pub(crate) mod refusal;
 mod retry;
+mod role;
 pub(crate) mod run_command;
 mod session;
 mod target;
@@ -56,12 +59,12 @@ pub(crate) use self::get_more::{GetMore, GetMoreComment};
 pub(crate) use self::kill_cursors::KillCursors;
 pub(crate) use self::kind::OperationKind;
 pub(crate) use self::queue::{QueuedWrite, Rules, WriteQueue};
+pub(crate) use self::role::{OwnOptions, Role};
 pub(crate) use self::session::OperationSession;
 pub(crate) use self::target::CursorTarget;
 pub(crate) use self::timeout::{
     CursorTimeout, CursorTiming, TimeLimit, is_limited, transformed_write,
 };
-pub(crate) use self::transaction::{OwnOptions, Role};
 use crate::bounds::Bounds;
 pub(crate) use crate::conn::MaxTime;
 use crate::error::{Error, Result};

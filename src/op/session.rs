@@ -11,8 +11,8 @@ use std::time::Instant;
 use bson::raw::RawDocument;
 
 use super::kind::OperationKind;
+use super::role::Role;
 use super::target::SelectedConnection;
-use super::transaction::Role;
 use crate::conn::Connection;
 use crate::data::cluster_time::ClusterTime;
 use crate::error::{Error, Result};

@@ -17,7 +17,7 @@ use std::time::Duration;
 pub use self::run::{RunTransaction, Tx};
 use crate::client_session::Session;
 use crate::error::Result;
-use crate::op::{TimeLimit, transaction};
+use crate::op::{TimeLimit, end_transaction};
 use crate::options::{ReadConcern, ReadPreference, TransactionOptions, WriteConcern};
 use crate::session::TransactionSettings;
 use crate::time::{TimeoutKind, TimeoutMs};
@@ -186,7 +186,7 @@ impl CommitTransaction<'_> {
     /// [`Error::written`](crate::Error::written) tells these cases apart.
     pub fn run(self) -> Result<()> {
         let limit = self.session.limit(self.timeout);
-        transaction::commit(self.session.client(), self.session.state(), limit)
+        end_transaction::commit(self.session.client(), self.session.state(), limit)
     }
 }
 
@@ -212,6 +212,6 @@ impl AbortTransaction<'_> {
     /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) if there is no open transaction.
     pub fn run(self) -> Result<()> {
         let limit = self.session.limit(self.timeout);
-        transaction::abort(self.session.client(), self.session.state(), limit)
+        end_transaction::abort(self.session.client(), self.session.state(), limit)
     }
 }

@@ -15,8 +15,8 @@ use crate::database::Database;
 use crate::error::{Error, Result};
 use crate::event::{Event, EventKind, TransactionEvent, TransactionRetry};
 use crate::logging::warn;
-use crate::op::transaction::{Inside, TRANSIENT};
-use crate::op::{HasDeployment, TimeLimit, transaction};
+use crate::op::transaction::{Inside, TRANSIENT, UNKNOWN_COMMIT};
+use crate::op::{HasDeployment, TimeLimit, end_transaction};
 use crate::options::{ReadConcern, ReadPreference, TransactionOptions, WriteConcern};
 use crate::random;
 use crate::reason::cancel::Cancelled;
@@ -252,7 +252,7 @@ impl Run<'_> {
         let tx = Tx {
             session: self.session,
         };
-        let inside = Inside::begin(self.session.client());
+        let inside = Inside::begin(self.session.client().deployment().sessions);
         let outcome = work(&tx);
         drop(inside);
         let transaction = self.session.state().transaction();
@@ -288,10 +288,10 @@ impl Run<'_> {
                 Some(deadline) => TimeLimit::Until(deadline),
                 None => TimeLimit::OfClient,
             };
-            let Err(error) = transaction::commit(client, state, limit) else {
+            let Err(error) = end_transaction::commit(client, state, limit) else {
                 return Ok(());
             };
-            let is_unknown = error.has_label(transaction::UNKNOWN_COMMIT);
+            let is_unknown = error.has_label(UNKNOWN_COMMIT);
             if let Some(elapsed) = self.retries.elapsed(Instant::now()).filter(|_| is_unknown) {
                 return Err(Failed::Final(Error::retries_timed_out(elapsed, error)));
             }
@@ -309,7 +309,7 @@ impl Run<'_> {
     fn abort(&self) {
         let limit = self.limit.map_or(TimeLimit::OfClient, TimeLimit::Of);
         // It is open, and of this client.
-        let _ = transaction::abort(self.session.client(), self.session.state(), limit);
+        let _ = end_transaction::abort(self.session.client(), self.session.state(), limit);
     }
 
     /// Reports a retry of the whole transaction, and pauses before it.
@@ -366,7 +366,7 @@ impl Drop for Limited<'_> {
     fn drop(&mut self) {
         self.0.state().transaction().set_deadline(None);
         if thread::panicking() {
-            transaction::abort_open(self.0.client(), self.0.state());
+            end_transaction::abort_open(self.0.client(), self.0.state());
         }
     }
 }

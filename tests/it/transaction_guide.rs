@@ -20,13 +20,18 @@ struct Desk {
 }
 
 impl Desk {
-    fn new() -> Option<Self> {
-        let store = or_skip(Secantus::start(&SecantusOptions::plain()))?;
+    /// Returns true if there is no store on this host, and none is required.
+    fn is_missing() -> bool {
+        or_skip(Secantus::shared()).is_none()
+    }
+
+    fn new() -> Self {
+        let store = Secantus::start(&SecantusOptions::plain()).unwrap();
         let backend = store.backend();
-        Some(Self {
+        Self {
             deployment: Deployment::start(Topology::ReplicaSet, Version::V8_2, &backend),
             _store: store,
-        })
+        }
     }
 
     /// The connection string of the guide, with the servers of the test.
@@ -66,9 +71,10 @@ fn sell(client: &Client, article: &str) -> Result<(), Error> {
 
 #[test]
 fn an_error_of_the_program_aborts() -> Outcome {
-    let Some(desk) = Desk::new() else {
+    if Desk::is_missing() {
         return Ok(());
-    };
+    }
+    let desk = Desk::new();
     // example
     let client =
         Client::connect(&desk.uri("mongodb://db1.example.com,db2.example.com/?replicaSet=rs0"))?;
@@ -88,9 +94,10 @@ fn an_error_of_the_program_aborts() -> Outcome {
 #[test]
 #[allow(clippy::print_stderr, reason = "as the guide shows it")]
 fn a_transaction_with_options() -> Outcome {
-    let Some(desk) = Desk::new() else {
+    if Desk::is_missing() {
         return Ok(());
-    };
+    }
+    let desk = Desk::new();
     // example
     let client =
         Client::connect(&desk.uri("mongodb://db1.example.com,db2.example.com/?replicaSet=rs0"))?;
@@ -114,9 +121,10 @@ fn a_transaction_with_options() -> Outcome {
 
 #[test]
 fn a_transaction_step_by_step() -> Outcome {
-    let Some(desk) = Desk::new() else {
+    if Desk::is_missing() {
         return Ok(());
-    };
+    }
+    let desk = Desk::new();
     // example
     let client =
         Client::connect(&desk.uri("mongodb://db1.example.com,db2.example.com/?replicaSet=rs0"))?;
