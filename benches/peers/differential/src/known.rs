@@ -47,7 +47,7 @@ pub(crate) fn frequent() -> impl Iterator<Item = &'static str> {
 const RARE: &[&str] = &[
     "a rejected command after rejected writes of a bulk",
     "an error in ordered writes without acknowledgment",
-    "the options of unordered writes without acknowledgment",
+    "the comment of unordered writes without acknowledgment",
 ];
 
 /// Removes the known differences from a command.
@@ -234,21 +234,15 @@ const RULES: &[Rule] = &[
         },
     },
     Rule {
-        name: "the options of unordered writes without acknowledgment",
+        name: "the comment of unordered writes without acknowledgment",
         of: Some(Peer::PyMongo),
-        why: "PyMongo sends neither `comment` nor `let` with them. \"CRUD API\" has both for every write.",
+        why: "PyMongo does not send `comment` with them. \"CRUD API\" has it for every write.",
         apply: |operation, command| {
             let concern = command.get_document("writeConcern");
             let is_silent = concern.is_ok_and(|concern| concern.get("w") == Some(&Bson::Int64(0)));
             let is_ordered = !command.contains_key("ordered");
             let has_several = operation == "bulkWrite" || operation == "insertMany";
-            let mut removed = false;
-            if has_several && is_silent && !is_ordered {
-                for option in ["comment", "let"] {
-                    removed |= command.remove(option).is_some();
-                }
-            }
-            removed
+            has_several && is_silent && !is_ordered && command.remove("comment").is_some()
         },
     },
     Rule {

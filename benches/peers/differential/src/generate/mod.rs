@@ -268,6 +268,10 @@ fn avoid_silent_errors(arguments: &mut Document) {
     for option in options {
         arguments.remove(option);
     }
+    // PyMongo does not send the variables of unordered writes, so writes that use them would have other effects.
+    if arguments.get_bool("ordered") == Ok(false) {
+        arguments.remove("let");
+    }
     for model in arguments.get_array_mut("models").into_iter().flatten() {
         let model = model.as_document_mut();
         if let Some(model) = model {
