@@ -9,34 +9,39 @@ use crate::elements::{Elements, Malformed};
 use crate::error::{Error, Result};
 use crate::object_id::IdGenerator;
 
-/// Lets the document that begins at `start` of `bytes`, and is the last thing in it, begin with its `_id`. A document without
-/// one gets a new one. So does one whose `_id` is null, because an `Option` field is `None`, unless `keeps_null`: the
-/// program has written the null itself.
+/// Appends the document that `encode` appends, so that it begins with its `_id`. A document without one gets a new one. So
+/// does one whose `_id` is null, because an `Option` field is `None`, unless `keeps_null`: the program has written the null
+/// itself.
 ///
 /// # Errors
-/// If the document is not valid BSON.
-pub(super) fn ensure_id(
+/// That of `encode`, or if the document is not valid BSON. Then `bytes` may have a part of it.
+pub(super) fn append_with_id(
     bytes: &mut Vec<u8>,
-    start: usize,
     ids: IdGenerator,
     keeps_null: bool,
+    encode: impl FnOnce(&mut Vec<u8>) -> Result<()>,
 ) -> Result<()> {
-    let first = start + LENGTH;
-    let found = position_of_id(&bytes[start..]).map_err(|Malformed| invalid(&bytes[start..]))?;
+    // The new `_id` takes this room in front of the document, so most documents need not move.
+    let start = bytes.len();
+    bytes.extend_from_slice(&[0; ID_SIZE]);
+    let document = start + ID_SIZE;
+    encode(bytes)?;
+    let found = position_of_id(&bytes[document..]);
+    let found = found.map_err(|Malformed| invalid(&bytes[document..]))?;
     if let Some((position, size, kind)) = found {
-        let element = start + position..start + position + size;
+        let element = document + position..document + position + size;
         if kind != ElementType::Null || keeps_null {
-            bytes[first..element.end].rotate_right(size);
+            bytes[document + LENGTH..element.end].rotate_right(size);
+            bytes.drain(start..document);
             return Ok(());
         }
         bytes.drain(element);
     }
-    let element = id_element(ids.next());
-    bytes.extend_from_slice(&element);
-    bytes[first..].rotate_right(element.len());
     let length = i32::try_from(bytes.len() - start)
         .map_err(|_| Error::invalid_argument("the document is larger than 2 GiB"))?;
-    bytes[start..first].copy_from_slice(&length.to_le_bytes());
+    let front = &mut bytes[start..document + LENGTH];
+    front[..LENGTH].copy_from_slice(&length.to_le_bytes());
+    front[LENGTH..].copy_from_slice(&id_element(ids.next()));
     Ok(())
 }
 
@@ -71,6 +76,12 @@ fn invalid(document: &[u8]) -> Error {
 /// # Errors
 /// If the document is not valid BSON.
 pub(crate) fn id_of(document: &RawDocument) -> Result<Bson> {
+    // Most documents have an ObjectId, which needs no check of its key and its value.
+    if let [_, _, _, _, 0x07, b'_', b'i', b'd', 0, value @ ..] = document.as_bytes() {
+        if let Some(id) = value.first_chunk() {
+            return Ok(Bson::ObjectId(ObjectId::from_bytes(*id)));
+        }
+    }
     let invalid = |error| Error::bson("the document cannot be encoded as BSON", error);
     match document.iter_elements().next() {
         Some(first) => Bson::try_from(first.map_err(invalid)?).map_err(invalid),
@@ -81,8 +92,11 @@ pub(crate) fn id_of(document: &RawDocument) -> Result<Bson> {
 /// The size of the length in front of a document.
 const LENGTH: usize = 4;
 
+/// The size of an element `_id` with an `ObjectId`: its type, its key and its value.
+const ID_SIZE: usize = 1 + 4 + 12;
+
 /// The element `_id` with this value.
-fn id_element(id: ObjectId) -> [u8; 1 + 4 + 12] {
+fn id_element(id: ObjectId) -> [u8; ID_SIZE] {
     let mut element = *b"\x07_id\0            ";
     element[5..].copy_from_slice(&id.bytes());
     element
@@ -94,11 +108,17 @@ mod tests {
 
     use super::*;
 
+    fn append(bytes: &mut Vec<u8>, document: &[u8], keeps_null: bool) -> Result<()> {
+        append_with_id(bytes, IdGenerator::new(), keeps_null, |bytes| {
+            bytes.extend_from_slice(document);
+            Ok(())
+        })
+    }
+
     /// Returns the document with its ID, behind other bytes, and the ID.
     fn with_id(document: &Document) -> (Document, Bson) {
         let mut bytes = vec![7; 3];
-        bytes.extend(document.to_vec().unwrap());
-        ensure_id(&mut bytes, 3, IdGenerator::new(), false).unwrap();
+        append(&mut bytes, &document.to_vec().unwrap(), false).unwrap();
         assert_eq!(bytes[..3], [7; 3]);
         let id = id_of(RawDocument::from_bytes(&bytes[3..]).unwrap()).unwrap();
         (Document::from_reader(&bytes[3..]).unwrap(), id)
@@ -135,8 +155,13 @@ mod tests {
 
     #[test]
     fn a_null_that_the_program_has_written_stays() {
-        let mut bytes = doc! { "a": 1, "_id": null }.to_vec().unwrap();
-        ensure_id(&mut bytes, 0, IdGenerator::new(), true).unwrap();
+        let mut bytes = Vec::new();
+        append(
+            &mut bytes,
+            &doc! { "a": 1, "_id": null }.to_vec().unwrap(),
+            true,
+        )
+        .unwrap();
         let document = Document::from_reader(&*bytes).unwrap();
         assert_eq!(document.to_string(), "{ \"_id\": null, \"a\": 1 }");
     }
@@ -145,7 +170,7 @@ mod tests {
     fn bytes_that_are_not_a_document_are_an_error() {
         let mut bytes = doc! { "a": "text" }.to_vec().unwrap();
         bytes[7] = 200; // the length of the text
-        let error = ensure_id(&mut bytes, 0, IdGenerator::new(), true).unwrap_err();
+        let error = append(&mut Vec::new(), &bytes, true).unwrap_err();
         assert_eq!(error.kind(), crate::ErrorKind::Bson);
         assert_eq!(error.to_string(), "the document cannot be encoded as BSON");
     }

@@ -10,7 +10,7 @@ use bson::raw::{BindRawBsonRef, CStr, RawDocument};
 use bson::spec::ElementType;
 use bson::{RawBsonRef, RawDocumentBuf, cstr};
 
-use super::document_id::ensure_id;
+use super::document_id::append_with_id;
 use crate::encode::{Encoded, ToBson, append_document, is_bson, to_document};
 use crate::error::{Error, Result};
 use crate::object_id::IdGenerator;
@@ -132,10 +132,9 @@ impl<'a> ModelWriter<'a> {
 
 /// Appends a document to insert, with its `_id` in front.
 pub(crate) fn append_insert<D: ToBson + ?Sized>(document: &D, bytes: &mut Vec<u8>) -> Result<()> {
-    let start = bytes.len();
-    append_document(document, "the document", bytes)?;
-    ensure_id(bytes, start, IdGenerator::new(), is_bson::<D>())?;
-    Ok(())
+    append_with_id(bytes, IdGenerator::new(), is_bson::<D>(), |bytes| {
+        append_document(document, "the document", bytes)
+    })
 }
 
 /// The size of the length in front of a document.

@@ -33,6 +33,8 @@ pub(crate) struct WriteQueue {
     /// The namespaces of a `bulkWrite`. Empty for the commands of a collection.
     namespaces: Namespaces,
     rules: Rules,
+    /// True if a write in `writes` may change more than one document.
+    has_multi: bool,
     /// True if a write names the index to use.
     has_hint: bool,
 }
@@ -117,6 +119,7 @@ impl WriteQueue {
             limits: Limits::USUAL,
             namespaces: Namespaces::default(),
             rules: Rules::default(),
+            has_multi: false,
             has_hint: false,
         }
     }
@@ -140,7 +143,10 @@ impl WriteQueue {
         let start = self.bytes.len();
         let encoded = encode(&mut self.bytes);
         match encoded {
-            Ok(()) => self.writes.push(write),
+            Ok(()) => {
+                self.has_multi |= write.is_multi;
+                self.writes.push(write);
+            }
             Err(_) => self.bytes.truncate(start),
         }
         encoded
@@ -260,6 +266,9 @@ impl WriteQueue {
     /// Returns whether a write of the current command may change more than one document. Before a server is known, it is
     /// the command for a server with the limits of the last one.
     pub(crate) fn has_multi(&self) -> bool {
+        if !self.has_multi {
+            return false;
+        }
         let count = match self.chosen {
             Some(chosen) => chosen.count,
             None => self.fit(0).map_or(0, |chosen| chosen.count),
@@ -330,7 +339,7 @@ impl WriteQueue {
         self.bytes.clear();
         self.writes.clear();
         (self.first, self.first_byte, self.chosen) = (0, 0, None);
-        self.is_doubtful = false;
+        (self.is_doubtful, self.has_multi) = (false, false);
     }
 
     fn fit(&self, command_size: usize) -> Result<Chosen> {
