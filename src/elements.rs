@@ -14,7 +14,12 @@ pub(crate) struct Element<'a> {
     pub(crate) value: &'a [u8],
 }
 
-impl Element<'_> {
+impl<'a> Element<'a> {
+    /// The key, which must be valid UTF-8.
+    pub(crate) fn text_key(&self) -> Result<&'a str, Malformed> {
+        std::str::from_utf8(self.key).map_err(|_| Malformed)
+    }
+
     /// The size of the element in bytes: its type, its key with the NUL, and its value.
     pub(crate) fn size(&self) -> usize {
         1 + self.key.len() + 1 + self.value.len()
@@ -51,7 +56,7 @@ impl<'a> Elements<'a> {
             return Ok(None);
         };
         let kind = ElementType::from(*kind).ok_or(Malformed)?;
-        let end = rest.iter().position(|byte| *byte == 0).ok_or(Malformed)?;
+        let end = position_of_nul(rest).ok_or(Malformed)?;
         let (key, rest) = rest.split_at(end);
         let rest = &rest[1..];
         let size = size(kind, rest)?;
@@ -59,6 +64,24 @@ impl<'a> Elements<'a> {
         self.0 = rest;
         Ok(Some(Element { kind, key, value }))
     }
+}
+
+/// The position of the first NUL. Most keys are short, so it looks at eight bytes at a time.
+#[inline]
+fn position_of_nul(bytes: &[u8]) -> Option<usize> {
+    const ONES: u64 = u64::MAX / 255;
+    let mut position = 0;
+    while let Some(word) = bytes[position..].first_chunk() {
+        let word = u64::from_le_bytes(*word);
+        // The highest bit of each NUL, and perhaps of bytes behind the first one.
+        let found = word.wrapping_sub(ONES) & !word & (ONES << 7);
+        if found != 0 {
+            return Some(position + found.trailing_zeros() as usize / 8);
+        }
+        position += 8;
+    }
+    let rest = &bytes[position..];
+    Some(position + rest.iter().position(|byte| *byte == 0)?)
 }
 
 /// The size of a value of this type, which `bytes` begins with.
@@ -98,15 +121,31 @@ fn to_size(length: [u8; 4]) -> Option<usize> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use bson::oid::ObjectId;
     use bson::raw::RawDocument;
     use bson::{Binary, Bson, DateTime, Decimal128, Document, Regex, Timestamp, doc};
 
     use super::*;
 
+    #[test]
+    fn the_first_nul_is_found() {
+        for length in 0..40 {
+            assert_eq!(position_of_nul(&vec![1; length]), None);
+            for first in 0..length {
+                for fill in [1, 0x80, 0xff] {
+                    let mut bytes = vec![fill; length];
+                    bytes[first] = 0;
+                    assert_eq!(position_of_nul(&bytes), Some(first));
+                    bytes[first + 1..].fill(0);
+                    assert_eq!(position_of_nul(&bytes), Some(first));
+                }
+            }
+        }
+    }
+
     /// A document with all types of BSON.
-    fn all() -> Document {
+    pub(crate) fn all() -> Document {
         let scope = bson::JavaScriptCodeWithScope {
             code: "f()".to_owned(),
             scope: doc! { "x": 1 },

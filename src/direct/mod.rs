@@ -1,13 +1,14 @@
-//! Direct conversion of values of `serde` to BSON, in place of that of `bson`, which takes more steps for each field.
+//! Direct conversion between values of `serde` and BSON, in place of that of `bson`, which takes more steps for each field.
 //!
-//! The plain values of BSON are encoded here: texts, numbers, booleans, null, documents, arrays and generic binary values.
+//! The plain values of BSON are converted here: texts, numbers, booleans, null, documents, arrays and generic binary values.
 //! Each other value is given to `bson`: its types with names of their own in serde's data model (`$oid`, `$date`, …), and
-//! its newtypes with private names, such as those of UUIDs and of raw documents. So the bytes are those of `bson`, for any
-//! type. Tests compare them for many types, so that an update of `bson` that changes them is noticed.
+//! its newtypes with private names, such as those of UUIDs and of raw documents. So the results are those of `bson`, for
+//! any type. Tests compare them for many types, so that an update of `bson` that changes them is noticed.
 //!
 //! Errors have the type of `bson`, with other texts.
 
 mod compound;
+mod deserializer;
 mod key;
 mod serializer;
 #[cfg(test)]
@@ -16,6 +17,7 @@ mod writer;
 
 use bson::error::Error;
 
+pub(crate) use self::deserializer::deserialize;
 pub(crate) use self::serializer::serialize;
 
 type Result<T, E = Error> = std::result::Result<T, E>;

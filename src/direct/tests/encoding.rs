@@ -15,7 +15,7 @@ use bson::{
 };
 use serde::{Serialize, Serializer};
 
-use super::serialize;
+use crate::direct::serialize;
 
 /// Both encodings of a value, if there is one.
 fn both<T: Serialize + ?Sized>(value: &T) -> (Option<Vec<u8>>, Option<Vec<u8>>) {
@@ -311,7 +311,7 @@ fn values_that_cannot_be_encoded_are_errors() {
     compare_errors(Failing);
     compare_errors(u64::MAX);
     compare_errors((1_i128, 2_u128));
-    let message = |value: &dyn Fn(&mut Vec<u8>) -> super::Result<()>| {
+    let message = |value: &dyn Fn(&mut Vec<u8>) -> crate::direct::Result<()>| {
         value(&mut Vec::new()).unwrap_err().to_string()
     };
     let large = message(&|bytes| serialize(&doc_of(u64::MAX), bytes));

@@ -1,0 +1,4 @@
+//! Both directions, compared with `bson`.
+
+mod decoding;
+mod encoding;
