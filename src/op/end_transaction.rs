@@ -5,9 +5,10 @@ use std::time::Duration;
 use bson::RawDocumentBuf;
 use bson::raw::RawDocument;
 
-use super::retry::is_overload;
 use super::role::Role;
-use super::transaction::{TRANSIENT, UNKNOWN_COMMIT, is_without_answer};
+use super::transaction::{
+    TRANSIENT, UNKNOWN_COMMIT, is_doubtful_code, is_without_answer, was_interrupted,
+};
 use super::{HasDeployment, Operation, OperationKind, OperationSession, TimeLimit, execute};
 use crate::conn;
 use crate::document::to_document;
@@ -50,11 +51,12 @@ pub(crate) fn commit(
             return Ok(());
         }
     };
-    transaction.commit_tried(is_overload(&error));
     if error.has_label(UNKNOWN_COMMIT) {
         transaction.unpin();
     }
-    transaction.set_may_be_committed(error.written() != Written::No);
+    if error.has_label(TRANSIENT) {
+        transaction.set_may_be_committed(false);
+    }
     Err(error)
 }
 
@@ -172,31 +174,18 @@ fn not_acknowledged(concern_error: WriteConcernError, outcome: Result<RawDocumen
     super::refusal::explained(error)
 }
 
-/// Completes the error of a commit. `may_be_committed`: an earlier commit may have been made.
+/// Completes the error of a commit. `may_be_committed`: this commit, or an earlier one, may have been made.
 fn not_committed(error: Error, may_be_committed: bool) -> Error {
-    let was_interrupted = error.is_cancelled() && error.stage() == Some(Stage::Command);
-    let is_unknown = match error.command() {
-        _ if error.has_label(TRANSIENT) => false,
-        Some(failure) => {
-            let codes = [
-                server_code::MAX_TIME_MS_EXPIRED,
-                server_code::WRITE_CONCERN_FAILED,
-            ];
-            codes.contains(&failure.code) || error.has_label("RetryableWriteError")
-        }
-        None => is_without_answer(&error) || was_interrupted,
-    };
-    if !is_unknown && !error.has_label(UNKNOWN_COMMIT) {
-        let written = match may_be_committed && error.command().is_none() {
-            true => Written::Unknown,
-            false => Written::No,
-        };
-        return error.with_written(written);
+    // The server says that there is no such transaction, so none was committed.
+    if error.has_label(TRANSIENT) {
+        return error.with_written(Written::No);
     }
-    let was_sent = may_be_committed || error.written() != Written::No;
-    let error = error.with_labels(&[UNKNOWN_COMMIT]);
-    if !was_sent {
-        return error;
+    let error = match is_unknown(&error) {
+        true => error.with_labels(&[UNKNOWN_COMMIT]),
+        false => error,
+    };
+    if !may_be_committed {
+        return error.with_written(Written::No);
     }
     let source = error.clone();
     let cause = TransactionFailure::CommitUnknown {
@@ -204,6 +193,14 @@ fn not_committed(error: Error, may_be_committed: bool) -> Error {
     };
     let error = error.replace_cause(cause.into());
     error.with_written(Written::Unknown).with_source(source)
+}
+
+/// Returns true if a commit that failed with this error may be sent again ("UnknownTransactionCommitResult").
+fn is_unknown(error: &Error) -> bool {
+    match error.command() {
+        Some(failure) => is_doubtful_code(failure.code) || error.has_label("RetryableWriteError"),
+        None => is_without_answer(error) || was_interrupted(error),
+    }
 }
 
 #[cfg(test)]
@@ -226,23 +223,32 @@ mod tests {
         let lost = || failed(CauseCode::ConnectionReset, Stage::Command);
         let unsent = || failed(CauseCode::ConnectionReset, Stage::Connect);
         let retryable = || rejected(9001, &["RetryableWriteError"]);
-        for (error, before, has_label, written) in [
-            (lost(), false, true, W::Unknown),
+        for (error, may_be, has_label, written) in [
+            (lost(), true, true, W::Unknown),
             (unsent(), false, true, W::No),
             (unsent(), true, true, W::Unknown),
-            (retryable(), false, true, W::Unknown),
-            (rejected(50, &[]), false, true, W::Unknown),
-            (rejected(64, &[]), false, true, W::Unknown),
+            (retryable(), true, true, W::Unknown),
+            (rejected(50, &[]), true, true, W::Unknown),
+            (rejected(64, &[]), true, true, W::Unknown),
             (rejected(251, &[TRANSIENT]), true, false, W::No),
             (rejected(2, &[]), false, false, W::No),
+            // An earlier attempt may have been made, and this answer does not say that it was not.
+            (rejected(13, &[]), true, false, W::Unknown),
+            (
+                rejected(462, &["SystemOverloadedError"]),
+                true,
+                false,
+                W::Unknown,
+            ),
             (Error::client_closed(), true, false, W::Unknown),
         ] {
+            assert!(!has_label || is_unknown(&error), "{error}");
             let text = error.to_string();
-            let error = not_committed(error, before);
+            let error = not_committed(error, may_be);
             assert_eq!(error.has_label(UNKNOWN_COMMIT), has_label, "{text}");
             assert_eq!(error.written(), written, "{text}");
             let code = error.cause().map(Cause::code);
-            let is_unknown = has_label && written == W::Unknown;
+            let is_unknown = written == W::Unknown;
             assert_eq!(code == Some(CauseCode::CommitUnknown), is_unknown, "{text}");
         }
     }

@@ -24,6 +24,7 @@ use crate::logging::warn;
 use crate::options::{ReadPreferenceMode, WriteConcern};
 use crate::results::{WriteError, WriteFailure, whole};
 use crate::sdam::{ServerConnection, ServerType, TopologyType};
+use crate::server_code;
 use crate::session::{Pinned, SessionPool, Transaction, TransactionSettings, TransactionState};
 
 impl<'a> Operation<'a> {
@@ -254,8 +255,37 @@ pub(super) fn attempt_failed(operation: &Operation<'_>, error: Error) -> Error {
     }
     if operation.kind == OperationKind::Commit {
         transaction.commit_tried(is_overload(&error));
+        if may_be_made(&error) {
+            transaction.set_may_be_committed(true);
+        }
     }
     error
+}
+
+/// Returns true if an attempt to commit that failed with this error may have been made.
+fn may_be_made(error: &Error) -> bool {
+    let Some(failure) = error.command() else {
+        return error.stage() == Some(Stage::Command)
+            && (is_without_answer(error) || was_interrupted(error));
+    };
+    // Servers before MongoDB 4.4 do not send the label.
+    is_doubtful_code(failure.code)
+        || error.has_label("RetryableWriteError")
+        || server_code::RETRYABLE_WRITE.contains(&failure.code)
+}
+
+/// Returns true if the program cancelled the operation while its command ran.
+pub(super) fn was_interrupted(error: &Error) -> bool {
+    error.is_cancelled() && error.stage() == Some(Stage::Command)
+}
+
+/// The codes of commits that may have been made.
+pub(super) fn is_doubtful_code(code: i32) -> bool {
+    [
+        server_code::MAX_TIME_MS_EXPIRED,
+        server_code::WRITE_CONCERN_FAILED,
+    ]
+    .contains(&code)
 }
 
 /// Prepares another attempt after one that `was_overloaded` or not, and that `was_first` in its transaction or not.
@@ -363,6 +393,23 @@ mod tests {
             (rejected(91, &[]), false),
         ] {
             assert_eq!(is_without_answer(&error), expected, "{error}");
+        }
+    }
+
+    #[test]
+    fn only_an_attempt_that_reached_the_server_may_be_made() {
+        let lost = |stage| failed(CauseCode::ConnectionReset, stage);
+        for (error, expected) in [
+            (lost(Stage::Command), true),
+            (lost(Stage::Connect), false),
+            (Error::pool_cleared(None), false),
+            (rejected(50, &[]), true),
+            (rejected(9001, &["RetryableWriteError"]), true),
+            (rejected(10107, &[]), true),
+            (rejected(251, &[TRANSIENT]), false),
+            (rejected(2, &[]), false),
+        ] {
+            assert_eq!(may_be_made(&error), expected, "{error}");
         }
     }
 
