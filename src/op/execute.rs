@@ -549,7 +549,6 @@ impl Deployment<'_> {
                 raw_data: operation
                     .raw_data
                     .filter(|_| server.max_wire_version >= RAW_DATA),
-                ..Envelope::default()
             },
             server_time_limit: ServerTimeLimit {
                 max_time: operation.max_time,

@@ -239,9 +239,8 @@ impl CaseRun {
                 if let Some(expected) = operation.get("expectResult") {
                     self.check_result(expected, &outcome)?;
                 }
-                match operation["saveResultAsEntity"].as_str() {
-                    Some(name) => self.entities.put(name, outcome.into_entity()?)?,
-                    None => {}
+                if let Some(name) = operation["saveResultAsEntity"].as_str() {
+                    self.entities.put(name, outcome.into_entity()?)?;
                 }
                 Ok(None)
             }
