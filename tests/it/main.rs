@@ -10,6 +10,7 @@
 mod auth;
 mod aws;
 mod cancellation;
+mod causal_consistency;
 mod certificates;
 mod cli;
 mod client_metadata;
