@@ -68,6 +68,8 @@ struct ClientInner {
     /// Polls DNS for new hosts, with `mongodb+srv`.
     #[cfg(feature = "srv")]
     polling: OnceLock<crate::stop::Stop>,
+    /// Ends change streams, which wait without an end, when the client is closed.
+    closing: Canceller,
 }
 
 impl ClientInner {
@@ -81,6 +83,7 @@ impl ClientInner {
             watcher: OnceLock::new(),
             #[cfg(feature = "srv")]
             polling: OnceLock::new(),
+            closing: Canceller::new(),
         })
     }
 
@@ -523,6 +526,7 @@ impl Client {
     pub fn close(&self, limit: Duration) -> Vec<ConnectionInUse> {
         let now = Instant::now();
         let inner = self.inner();
+        inner.closing.cancel();
         end_sessions::run(inner.deployment());
         inner.topology.close();
         if let Some(watcher) = inner.watcher.get() {
@@ -542,6 +546,11 @@ impl Client {
             })
         });
         still.collect()
+    }
+
+    /// Is cancelled when the client is closed.
+    pub(crate) fn closing(&self) -> Canceller {
+        self.inner().closing.clone()
     }
 
     fn inner(&self) -> &Arc<ClientInner> {

@@ -32,6 +32,7 @@ use crate::op::{
 };
 use crate::options::CursorType;
 use crate::server_code::CURSOR_NOT_FOUND;
+use crate::session::ServerSession;
 
 /// The results of a command, fetched in batches as they are consumed.
 ///
@@ -346,6 +347,40 @@ impl<T, S: Scope> Cursor<T, S> {
     /// ```
     pub fn close_within(mut self, limit: Duration) {
         self.kill(TimeLimit::of_call(limit));
+    }
+
+    /// Moves to the next document like [`advance`](Self::advance), within this limit, for a change stream. After an error the
+    /// cursor keeps its session, which the cursor that replaces it needs.
+    pub(crate) fn advance_in_stream(&mut self, limit: TimeLimit) -> Result<bool> {
+        let mut document = self.batch.next()?;
+        if document.is_none() && self.id != 0 {
+            self.fetch(limit)?;
+            document = self.batch.next()?;
+        }
+        self.count += u64::from(document.is_some());
+        self.current = document.unwrap_or_default();
+        Ok(!self.current.is_empty())
+    }
+
+    /// Returns whether the current document is the last one of the batch.
+    pub(crate) fn is_at_end_of_batch(&self) -> bool {
+        self.batch.is_empty()
+    }
+
+    /// The token at which a change stream can resume after the batch, if the server has sent one.
+    pub(crate) fn post_batch_token(&self) -> Option<&RawDocument> {
+        self.batch.resume_token()
+    }
+
+    /// Closes the cursor after an error of a change stream, unless the server no longer has it. Returns its session, if it is
+    /// not that of the program.
+    pub(crate) fn retire(&mut self, error: Option<&Error>) -> Option<ServerSession> {
+        let code = error.and_then(Error::command).map(|failure| failure.code);
+        if code != Some(CURSOR_NOT_FOUND) {
+            self.kill(self.timeout.of_drop());
+        }
+        self.id = 0;
+        self.target.take_session()
     }
 
     fn kill(&mut self, limit: TimeLimit) {

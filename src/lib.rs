@@ -82,6 +82,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod cause;
+pub mod change_stream;
 pub mod client;
 pub mod doctor;
 pub mod error;
@@ -153,6 +154,7 @@ pub use address::{InvalidAddress, ServerAddress};
 pub use bulk::{ClientBulk, ClientBulkResult};
 pub use cancel::Canceller;
 pub use cause::{Cause, CauseCode};
+pub use change_stream::{ChangeStream, Watch};
 pub use client::Client;
 pub use client_session::{
     Free, IntoScope, Scope, ScopedClient, Session, SessionOptions, StartSession,

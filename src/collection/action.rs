@@ -11,6 +11,7 @@ use super::write::WriteReply;
 use crate::client::Client;
 use crate::client_session::{Scope, is_in_transaction, session_of};
 use crate::cursor::Cursor;
+use crate::database::Database;
 use crate::document::reply_to_document;
 use crate::encode::OptionFields;
 use crate::error::{Error, Result};
@@ -21,6 +22,7 @@ use crate::op::{
     OperationSession, OwnOptions, TimeLimit, execute, is_limited, transformed_write,
 };
 use crate::options::{ReadConcern, ReadPreference, Verbosity, WriteConcern};
+use crate::session::ServerSession;
 use crate::time::{Deadline, TimeoutKind, TimeoutMs};
 use crate::wire::request::{EncodeCommand, Fields};
 
@@ -215,7 +217,21 @@ pub(crate) enum CursorCommand {
     List,
 }
 
+/// What a cursor takes over from the one that it replaces.
+#[derive(Debug, Default)]
+pub(crate) struct Replaced {
+    /// The time limit of the command, unless it has one of its own.
+    pub(crate) limit: Option<TimeLimit>,
+    /// The session, if it is one of the pool.
+    pub(crate) session: Option<ServerSession>,
+}
+
 impl<S: Scope> Action<S> {
+    /// An action on a database itself, without options.
+    pub(crate) fn of_database(database: &Database<S>) -> Self {
+        Self::new(&Target::of_database(database), database.scope().clone())
+    }
+
     /// Runs a command that opens a cursor.
     ///
     /// # Errors
@@ -226,6 +242,21 @@ impl<S: Scope> Action<S> {
         name: &'static str,
         own: &[(&'static CStr, RawBsonRef<'_>)],
         timing: CursorTiming,
+    ) -> Result<Opened> {
+        self.replace_cursor(kind, name, own, timing, Replaced::default())
+    }
+
+    /// Runs a command that opens a cursor in place of another one.
+    ///
+    /// # Errors
+    /// If the command cannot be sent, or the server rejects it.
+    pub(crate) fn replace_cursor(
+        &self,
+        kind: CursorCommand,
+        name: &'static str,
+        own: &[(&'static CStr, RawBsonRef<'_>)],
+        timing: CursorTiming,
+        replaced: Replaced,
     ) -> Result<Opened> {
         let command = self.command(name, own)?;
         let id = OperationId::default();
@@ -238,6 +269,7 @@ impl<S: Scope> Action<S> {
             limit = TimeLimit::Until(deadline);
             timeout.lifetime = Some(deadline);
         }
+        limit = replaced.limit.unwrap_or(limit);
         let mut fields = CursorFields::of_first_batch();
         let operation = match kind {
             CursorCommand::Read => self.read(&command, &id),
@@ -249,7 +281,8 @@ impl<S: Scope> Action<S> {
             max_time,
             ..operation
         };
-        let (reply, connection) = execute::run(client, &operation, &mut fields)?;
+        let (reply, connection) =
+            execute::run_in(client, &operation, &mut fields, replaced.session)?;
         if kind == CursorCommand::ReadAndWrite {
             self.transformed(WriteReply::read(&reply)?.check(Extent::Documents))?;
         }

@@ -16,7 +16,7 @@
 //!
 //! Sources: "CRUD API", "Read and Write Concern", "Find, getMore and killCursors".
 
-mod action;
+pub(crate) mod action;
 mod admin;
 mod aggregate;
 mod bulk;
@@ -264,7 +264,7 @@ impl<T, S> Collection<T, S> {
 
 impl<T, S: Scope> Collection<T, S> {
     /// An action on this collection, without options.
-    fn action(&self) -> action::Action<S> {
+    pub(crate) fn action(&self) -> action::Action<S> {
         action::Action::new(&self.target, self.scope.clone())
     }
 }

@@ -26,6 +26,7 @@ struct Positions {
     cursor_id: Option<i64>,
     namespace: Option<Range<usize>>,
     documents: Option<Range<usize>>,
+    resume_token: Option<Range<usize>>,
 }
 
 impl CursorFields {
@@ -69,6 +70,9 @@ impl ReadReply for CursorFields {
                 ("id", number) => found.cursor_id = integer(number),
                 ("ns", RawBsonRef::String(name)) => {
                     found.namespace = Some(position(name.as_bytes()));
+                }
+                ("postBatchResumeToken", RawBsonRef::Document(token)) => {
+                    found.resume_token = Some(position(token.as_bytes()));
                 }
                 (key, RawBsonRef::Array(documents)) if key == self.batch => {
                     found.documents = Some(position(documents.as_bytes()));
@@ -128,13 +132,15 @@ impl CursorReply {
     /// # Errors
     /// If the reply has none.
     pub(crate) fn into_batch(self) -> Result<Batch> {
-        let array = self.found()?.documents.clone();
+        let found = self.found()?;
+        let (array, resume_token) = (found.documents.clone(), found.resume_token.clone());
         let array = array.ok_or_else(|| malformed(self.fields.batch))?;
         // The length of the array is in front of its elements, and a NUL follows them.
         Ok(Batch {
             reply: self.reply,
             next: array.start + 4,
             end: array.end - 1,
+            resume_token,
         })
     }
 
@@ -152,13 +158,21 @@ pub(crate) struct Batch {
     next: usize,
     /// The position of the NUL that ends the array.
     end: usize,
+    /// The position of the token at which a change stream can resume after the batch, if the server has sent one.
+    resume_token: Option<Range<usize>>,
 }
 
 impl Batch {
     /// Takes the memory of a batch that is used up. The batch is empty afterwards.
     pub(crate) fn take(&mut self) -> Vec<u8> {
         (self.next, self.end) = (0, 0);
+        self.resume_token = None;
         std::mem::take(&mut self.reply).into_bytes()
+    }
+
+    /// The token at which a change stream can resume after the batch, if the server has sent one.
+    pub(crate) fn resume_token(&self) -> Option<&RawDocument> {
+        RawDocument::from_bytes(self.reply.as_bytes().get(self.resume_token.clone()?)?).ok()
     }
 
     /// Returns whether no document is left.

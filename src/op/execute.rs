@@ -59,10 +59,19 @@ pub(crate) fn run(
     operation: &Operation<'_>,
     fields: &mut dyn ReadReply,
 ) -> Result<(RawDocumentBuf, SelectedConnection)> {
+    run_in(client, operation, fields, None)
+}
+
+/// Runs an operation like [`run`], in this session of the pool if it needs one.
+pub(crate) fn run_in(
+    client: &dyn HasDeployment,
+    operation: &Operation<'_>,
+    fields: &mut dyn ReadReply,
+    mut held: Option<ServerSession>,
+) -> Result<(RawDocumentBuf, SelectedConnection)> {
     let deployment = client.deployment();
     let listener = &deployment.options.listener;
     let settings = transaction::begin(deployment.sessions, listener, operation)?;
-    let mut held = None;
     let number = Cell::new(None);
     let steps = Steps::new(operation.bounds(client.deployment().bounds));
     let mut operation = Operation {

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::options::{ReadPreference, ReadPreferenceMode};
 use crate::pool::PinnedBy;
 use crate::sdam::{ServerConnection, ServerPin, ServerPool, ServerType, TopologyType};
-use crate::session::{ImplicitSession, Lifetime};
+use crate::session::{ImplicitSession, Lifetime, ServerSession};
 use crate::steps::Steps;
 use crate::time::Deadline;
 
@@ -131,6 +131,11 @@ impl CursorTarget {
     /// Gives the session back, if it is one of the pool.
     pub(crate) fn end_session(&mut self) {
         self.session = None;
+    }
+
+    /// Takes the session, if it is one of the pool.
+    pub(crate) fn take_session(&mut self) -> Option<ServerSession> {
+        self.session.as_mut()?.session.take()
     }
 
     /// Gives a pinned connection back.

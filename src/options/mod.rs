@@ -8,6 +8,7 @@
 //! Passwords, keys and tokens are of type [`Secret`], which is zeroed when dropped and never printed.
 
 mod builder;
+mod change_stream;
 mod check;
 pub(crate) mod cloud;
 mod collation;
@@ -39,6 +40,7 @@ use std::time::Duration;
 pub use self::builder::ClientOptionsBuilder;
 #[cfg(feature = "srv")]
 pub(crate) use self::builder::DeploymentOptions;
+pub use self::change_stream::{FullDocumentBeforeChangeType, FullDocumentType};
 pub(crate) use self::check::{collection_name_problem, database_name_problem};
 pub(crate) use self::cloud::CloudServices;
 pub use self::collation::{

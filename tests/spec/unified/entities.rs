@@ -15,7 +15,7 @@ use mongotls::options::{
     ServerApiVersion,
 };
 use mongotls::topology::TopologyDescription;
-use mongotls::{Client, Collection, ConnectionString, Cursor, Database, Session};
+use mongotls::{ChangeStream, Client, Collection, ConnectionString, Cursor, Database, Session};
 use serde_json::Value;
 
 use super::events::Events;
@@ -36,6 +36,8 @@ pub(crate) enum Entity {
     Collection(CollectionEntity),
     Session(Arc<SessionEntity>),
     Cursor(Arc<Mutex<CursorEntity>>),
+    /// A change stream, until it is closed.
+    ChangeStream(Arc<Mutex<Option<ChangeStream<Document>>>>),
     Bucket(GridFsBucket),
     Thread(Arc<Thread>),
     Topology(Arc<TopologyDescription>),
@@ -95,6 +97,7 @@ impl Entity {
             Self::Collection(_) => Kind::Collection,
             Self::Session(_) => Kind::Session,
             Self::Cursor(_) => Kind::Cursor,
+            Self::ChangeStream(_) => Kind::ChangeStream,
             Self::Bucket(_) => Kind::Bucket,
             Self::Thread(_) | Self::Topology(_) | Self::Events(..) | Self::Value(_) => Kind::Other,
         }

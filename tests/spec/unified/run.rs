@@ -98,6 +98,7 @@ impl CaseRun {
         for entity in &entities {
             match entity {
                 Entity::Cursor(cursor) => lock(cursor).close(),
+                Entity::ChangeStream(stream) => drop(lock(stream).take()),
                 Entity::Session(session) => session.end(),
                 _ => {}
             }

@@ -140,9 +140,6 @@ impl Scan {
         if let Some(kind) = self.kinds.get(object).copied() {
             let known = operations::find(kind, name)?;
             operations::check_arguments(known, arguments)?;
-            if let Run::NotYet(why) = known.run {
-                self.not_yet.get_or_insert(why);
-            }
             if let Run::OutOfScope(why) = known.run {
                 self.out_of_scope.get_or_insert(why);
             }

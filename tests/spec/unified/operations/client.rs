@@ -7,7 +7,8 @@ use mongotls::options::DriverInfo;
 use super::admin::{self, DROP_DATABASE, LIST_DATABASES};
 use super::arguments::scoped;
 use super::bulk::{CLIENT_BULK_WRITE, client_bulk_write};
-use super::{Call, Operation, Outcome, later, now};
+use super::change_stream::{self, CREATE};
+use super::{Call, Operation, Outcome, now};
 use crate::unified::entities::{ClientEntity, Entity};
 use crate::unified::failure::Failure;
 use crate::unified::json::only_arguments;
@@ -16,11 +17,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     now("close", &[], close),
     now("appendMetadata", &["driverInfoOptions"], append_metadata),
     now("clientBulkWrite", CLIENT_BULK_WRITE, client_bulk_write),
-    later(
-        "createChangeStream",
-        super::database::CHANGE_STREAM,
-        "change streams",
-    ),
+    now("createChangeStream", CREATE, change_stream::of_client),
     now(
         "dropDatabase",
         DROP_DATABASE,

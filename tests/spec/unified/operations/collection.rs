@@ -7,6 +7,7 @@ use super::admin::{self, DROP, RENAME};
 use super::aggregate::{self, AGGREGATE};
 use super::arguments::scoped;
 use super::bulk::{self, BULK_WRITE};
+use super::change_stream::{self, CREATE};
 use super::count::{self, COUNT, COUNT_DOCUMENTS, DISTINCT, ESTIMATED_COUNT, MAP_REDUCE};
 use super::find::{self, FIND, FIND_ONE};
 use super::indexes::{
@@ -14,7 +15,7 @@ use super::indexes::{
 };
 use super::insert::{self, INSERT_MANY, INSERT_ONE};
 use super::write::{self, DELETE, FIND_AND_MODIFY, UPDATE};
-use super::{Call, Operation, later, now};
+use super::{Call, Operation, now};
 use crate::unified::entities::{CollectionEntity, Entity};
 use crate::unified::failure::Failure;
 
@@ -36,11 +37,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         ESTIMATED_COUNT,
         scoped!(object, count::estimated_document_count),
     ),
-    later(
-        "createChangeStream",
-        super::database::CHANGE_STREAM,
-        "change streams",
-    ),
+    now("createChangeStream", CREATE, change_stream::of_collection),
     now("createFindCursor", FIND, find::create_find_cursor),
     now(
         "createIndex",

@@ -1,11 +1,11 @@
-//! The operations of cursors and change streams.
+//! The operations of cursors.
 
 use std::sync::{Arc, Mutex};
 
 use bson::Document;
 use mongotls::Cursor;
 
-use super::{Call, Operation, Outcome, later, now};
+use super::{Call, Operation, Outcome, now};
 use crate::unified::entities::{CursorEntity, Entity};
 use crate::unified::failure::Failure;
 use crate::unified::lock;
@@ -18,12 +18,6 @@ pub(super) const OPERATIONS: &[Operation] = &[
         &[],
         iterate_until_document_or_error,
     ),
-];
-
-pub(super) const OF_CHANGE_STREAMS: &[Operation] = &[
-    later("close", &[], "change streams"),
-    later("iterateOnce", &[], "change streams"),
-    later("iterateUntilDocumentOrError", &[], "change streams"),
 ];
 
 fn cursor<'a>(call: &Call<'a>) -> Result<&'a Arc<Mutex<CursorEntity>>, Failure> {

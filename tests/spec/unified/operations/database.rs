@@ -13,7 +13,8 @@ use super::admin::{
 };
 use super::aggregate::{self, AGGREGATE};
 use super::arguments::scoped;
-use super::{Call, Operation, Outcome, later, now};
+use super::change_stream::{self, CREATE};
+use super::{Call, Operation, Outcome, now};
 use crate::unified::entities::{CursorEntity, DatabaseEntity, Entity};
 use crate::unified::failure::Failure;
 use crate::unified::json::{bson, text, unsigned};
@@ -37,7 +38,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         AGGREGATE,
         scoped!(object, aggregate::of_database),
     ),
-    later("createChangeStream", CHANGE_STREAM, "change streams"),
+    now("createChangeStream", CREATE, change_stream::of_database),
     now(
         "createCollection",
         CREATE_COLLECTION,
@@ -70,22 +71,6 @@ pub(super) const OPERATIONS: &[Operation] = &[
     ),
 ];
 
-pub(super) const CHANGE_STREAM: &[&str] = &[
-    "pipeline",
-    "batchSize",
-    "collation",
-    "comment",
-    "fullDocument",
-    "fullDocumentBeforeChange",
-    "maxAwaitTimeMS",
-    "resumeAfter",
-    "showExpandedEvents",
-    "startAfter",
-    "startAtOperationTime",
-    "session",
-    "timeoutMS",
-];
-
 const CURSOR_COMMAND: &[&str] = &[
     "command",
     "commandName",
@@ -107,7 +92,7 @@ fn database<'a>(call: &Call<'a>) -> Result<&'a DatabaseEntity, Failure> {
 }
 
 /// The database of the call.
-fn object<'a>(call: &Call<'a>) -> Result<&'a Database, Failure> {
+pub(super) fn object<'a>(call: &Call<'a>) -> Result<&'a Database, Failure> {
     Ok(&database(call)?.database)
 }
 

@@ -6,6 +6,7 @@ mod aggregate;
 mod arguments;
 mod bucket;
 mod bulk;
+mod change_stream;
 mod client;
 mod client_encryption;
 mod collection;
@@ -47,8 +48,6 @@ pub(crate) struct Operation {
 pub(crate) enum Run {
     /// By this function.
     Now(fn(&Call<'_>) -> Result<Outcome, Failure>),
-    /// Not yet: the library lacks this part.
-    NotYet(&'static str),
     /// Never: the library will not have this part.
     OutOfScope(&'static str),
 }
@@ -63,19 +62,6 @@ const fn now(
         name,
         arguments,
         run: Run::Now(run),
-    }
-}
-
-/// A row of a table for an operation of later work.
-const fn later(
-    name: &'static str,
-    arguments: &'static [&'static str],
-    lacking: &'static str,
-) -> Operation {
-    Operation {
-        name,
-        arguments,
-        run: Run::NotYet(lacking),
     }
 }
 
@@ -139,7 +125,7 @@ pub(crate) fn find(kind: Kind, name: &str) -> Result<&'static Operation, Failure
         Kind::Collection => collection::OPERATIONS,
         Kind::Session => session::OPERATIONS,
         Kind::Cursor => cursor::OPERATIONS,
-        Kind::ChangeStream => cursor::OF_CHANGE_STREAMS,
+        Kind::ChangeStream => change_stream::OPERATIONS,
         Kind::Bucket => bucket::OPERATIONS,
         Kind::Other => &[],
     };
@@ -171,7 +157,7 @@ pub(crate) fn perform(name: &str, call: &Call<'_>) -> Result<Outcome, Failure> {
     check_arguments(operation, call.arguments)?;
     match operation.run {
         Run::Now(run) => run(call),
-        Run::NotYet(why) | Run::OutOfScope(why) => Err(Failure::runner(format!(
+        Run::OutOfScope(why) => Err(Failure::runner(format!(
             "{name} needs {why}, which the library lacks"
         ))),
     }
