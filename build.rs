@@ -28,12 +28,14 @@ fn main() {
 }
 
 /// The guides that are modules of the API documentation (`src/guide.rs`). A hyphen in a file's name is `_` in its module's.
-const GUIDES: [&str; 14] = [
+const GUIDES: [&str; 16] = [
     "authentication",
+    "change-streams",
     "command-line",
     "connections",
     "crud",
     "doctor",
+    "gridfs",
     "migrating",
     "monitoring",
     "performance",

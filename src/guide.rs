@@ -11,6 +11,8 @@
 //! | [`topologies`] | replica sets and sharded clusters |
 //! | [`sessions`] | sessions, causal consistency, the cluster time |
 //! | [`transactions`] | transactions: with a closure, and step by step |
+//! | [`change_streams`] | the changes of a collection, a database or a deployment |
+//! | [`gridfs`] | files of any size |
 //! | [`monitoring`] | events and log lines |
 //! | [`troubleshooting`] | each cause of a failed connection: an example and what to do |
 //! | [`doctor`] | the examination of a whole deployment |
@@ -26,4 +28,4 @@ macro_rules! guides {
     };
 }
 
-guides! { authentication command_line connections crud doctor migrating monitoring performance sessions timeouts tls topologies transactions troubleshooting }
+guides! { authentication change_streams command_line connections crud doctor gridfs migrating monitoring performance sessions timeouts tls topologies transactions troubleshooting }

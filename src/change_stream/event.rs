@@ -273,7 +273,7 @@ mod tests {
             Some(ChangeNamespaceType::Other("bucket".into()))
         );
         let again = bson::serialize_to_document(&event).unwrap();
-        assert_eq!(again.get_str("operationType"), Ok("shardCollection"));
-        assert_eq!(again.get_str("nsType"), Ok("bucket"));
+        assert_eq!(again.get_str("operationType").unwrap(), "shardCollection");
+        assert_eq!(again.get_str("nsType").unwrap(), "bucket");
     }
 }

@@ -12,6 +12,8 @@ mod aws;
 mod cancellation;
 mod causal_consistency;
 mod certificates;
+mod change_stream_guide;
+mod change_streams;
 mod cli;
 mod client_metadata;
 mod closing;
@@ -36,6 +38,8 @@ mod exhaust;
 mod explain_command;
 mod ferretdb;
 mod files;
+mod gridfs;
+mod gridfs_guide;
 #[cfg(feature = "gssapi")]
 mod gssapi;
 mod guide;

@@ -14,18 +14,18 @@ use mongotls_testbench::server::Version;
 use crate::guide::{Outcome, expect_shown};
 
 /// A replica set with a store of its own, because the guide names its databases.
-struct Desk {
+pub(crate) struct Desk {
     deployment: Deployment,
     _store: Secantus,
 }
 
 impl Desk {
     /// Returns true if there is no store on this host, and none is required.
-    fn is_missing() -> bool {
+    pub(crate) fn is_missing() -> bool {
         or_skip(Secantus::shared()).is_none()
     }
 
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let store = Secantus::start(&SecantusOptions::plain()).unwrap();
         let backend = store.backend();
         Self {
@@ -35,7 +35,7 @@ impl Desk {
     }
 
     /// The connection string of the guide, with the servers of the test.
-    fn uri(&self, _shown: &str) -> String {
+    pub(crate) fn uri(&self, _shown: &str) -> String {
         self.deployment.uri("")
     }
 }
