@@ -235,9 +235,9 @@ impl<S: Scope> Work<S> {
                 filter.append(key, rawdoc! { "$in": ids.clone() });
                 filter
             };
-            let files = self.bucket.files.delete_many(&among(cstr!("_id")));
+            let files = self.bucket.files.delete_many(among(cstr!("_id")));
             let deleted = files.run()?;
-            let chunks = self.bucket.chunks.delete_many(&among(cstr!("files_id")));
+            let chunks = self.bucket.chunks.delete_many(among(cstr!("files_id")));
             chunks.run()?;
             // Without an acknowledgment the same files could be found again.
             if count < DELETED_AT_ONCE || !deleted.acknowledged {

@@ -25,7 +25,7 @@ impl<S: Scope> GridFsBucket<S> {
         only_id.append(cstr!("_id"), 1);
         let first = self
             .files
-            .find_one(&bson::RawDocumentBuf::new())
+            .find_one(bson::RawDocumentBuf::new())
             .projection(&only_id)
             .read_preference(ReadPreference::default())
             .run_raw()?;

@@ -27,7 +27,7 @@ impl<S: Scope> GridFsUploadStream<S> {
         let id = raw(&self.id)?;
         let files = &self.work.bucket.files;
         let file = files
-            .find_one(&equals(cstr!("_id"), id.as_raw_bson_ref()))
+            .find_one(equals(cstr!("_id"), id.as_raw_bson_ref()))
             .read_preference(ReadPreference::default())
             .run_raw()?;
         if file.is_some() {

@@ -371,7 +371,7 @@ impl<S: Scope> GridFsUploadStream<S> {
     fn delete_chunks(&self, limit: Option<Duration>) -> Result<()> {
         let id = raw(&self.id)?;
         let chunks = &self.work.bucket.chunks;
-        let mut delete = chunks.delete_many(&equals(cstr!("files_id"), id.as_raw_bson_ref()));
+        let mut delete = chunks.delete_many(equals(cstr!("files_id"), id.as_raw_bson_ref()));
         if let Some(limit) = limit {
             delete = delete.timeout(limit);
         }

@@ -39,6 +39,9 @@ fn after(time: Timestamp) -> Option<Document> {
     Some(doc! { "afterClusterTime": time })
 }
 
+/// The work of a session.
+type Work<'a> = dyn Fn(&Session) -> Result<()> + 'a;
+
 #[test]
 fn prose_1_and_2_the_first_read_depends_on_nothing() {
     let (server, _, client) = bench();
@@ -53,7 +56,7 @@ fn prose_1_and_2_the_first_read_depends_on_nothing() {
 fn prose_3_each_reply_advances_the_operation_time() {
     let (_server, clock, client) = bench();
     let things = things(&client);
-    let operations: [&dyn Fn(&Session) -> Result<()>; 4] = [
+    let operations: [&Work<'_>; 4] = [
         &|session| things.within(session).find_one(doc! {}).run().map(drop),
         &|session| things.within(session).insert_one(doc! {}).run().map(drop),
         // These two fail.
@@ -80,7 +83,7 @@ fn prose_3_each_reply_advances_the_operation_time() {
 fn prose_4_and_5_a_read_follows_the_last_operation() {
     let (server, _, client) = bench();
     let things = things(&client);
-    let before: [&dyn Fn(&Session) -> Result<()>; 6] = [
+    let before: [&Work<'_>; 6] = [
         &|session| things.within(session).find_one(doc! {}).run().map(drop),
         &|session| things.within(session).insert_one(doc! {}).run().map(drop),
         &|session| {

@@ -57,9 +57,11 @@ fn several_chunks_are_in_a_message() {
 
 #[test]
 fn a_server_that_takes_less_gets_less() {
-    let mut hello = Hello::default();
-    hello.max_message_size_bytes = 100_000;
-    hello.max_write_batch_size = 3;
+    let hello = Hello {
+        max_message_size_bytes: 100_000,
+        max_write_batch_size: 3,
+        ..Hello::default()
+    };
     let server = bench().hello(hello).start();
     let client = plain_client(&server, "");
     let content = vec![7; 100_000];

@@ -15,6 +15,9 @@ fn data(size: usize) -> Bson {
     })
 }
 
+/// Damages the chunks of a file.
+type Damage<'a> = Box<dyn Fn() + 'a>;
+
 #[test]
 fn a_wrong_chunk_is_named() {
     let Some(store) = Store::start() else {
@@ -24,7 +27,7 @@ fn a_wrong_chunk_is_named() {
     store.files().insert_one(doc! { "_id": 0 }).run().unwrap();
     let of = |n: i32| doc! { "files_id": 1, "n": n };
     let set = |fields: Document| doc! { "$set": fields };
-    let cases: Vec<(&str, i32, Box<dyn Fn()>)> = vec![
+    let cases: Vec<(&str, i32, Damage<'_>)> = vec![
         ("chunk 0 is missing", 0, Box::new(|| delete(&store, of(0)))),
         ("chunk 1 is missing", 1, Box::new(|| delete(&store, of(1)))),
         ("chunk 2 is missing", 2, Box::new(|| delete(&store, of(2)))),

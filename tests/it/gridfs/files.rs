@@ -277,8 +277,8 @@ fn ids_of_any_type_match_only_themselves() {
         Bson::String("text".to_owned()),
         Bson::Int64(1 << 40),
     ];
-    for (n, id) in ids[1..].iter().enumerate() {
-        let content = [n as u8 + 1];
+    for (n, id) in (1..).zip(&ids[1..]) {
+        let content = [n];
         let upload = store.bucket.upload_from_stream("file", &content[..]);
         assert_eq!(upload.id(id.clone()).run().unwrap(), *id);
         assert_eq!(store.get(id.clone()).unwrap(), content);

@@ -148,7 +148,7 @@ fn find(call: &Call<'_>) -> Result<Outcome, Failure> {
         timeout = millis("timeoutMS"),
     );
     call.all_used()?;
-    let files = find.run()?.map(|file| Ok(document(file?)?));
+    let files = find.run()?.map(|file| document(file?));
     Ok(Outcome::Documents(files.collect::<Result<_, Failure>>()?))
 }
 
