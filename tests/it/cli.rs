@@ -3,8 +3,12 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use mongotls::bson::oid::ObjectId;
+use mongotls::bson::{Document, doc};
+use mongotls_testbench::deployment::{Deployment, Topology};
+use mongotls_testbench::peers::{Secantus, or_skip};
 use mongotls_testbench::pki::{KeyKind, LeafSpec, PkiDir, Revocation, Validity};
-use mongotls_testbench::server::{Server, ServerTls};
+use mongotls_testbench::server::{Server, ServerTls, Version};
 use mongotls_testbench::stranger;
 use serde_json::Value;
 
@@ -636,4 +640,127 @@ fn a_reader_that_goes_away_is_no_error_and_hides_none() {
         );
         assert_eq!(told, (Some(expected), String::new()), "{uri}");
     }
+}
+
+/// A database of its own on SecantusDB behind a replica set of the bench, and the connection string.
+fn stored() -> Option<(Deployment, mongotls::Database, String)> {
+    let backend = or_skip(Secantus::shared())?.backend();
+    let deployment = Deployment::start(Topology::ReplicaSet, Version::V8_2, &backend);
+    let uri = deployment.uri("");
+    let client = mongotls::Client::connect(&uri).unwrap();
+    let database = client.database(&ObjectId::new().to_hex());
+    Some((deployment, database, uri))
+}
+
+#[test]
+fn watch_prints_events_and_continues_behind_a_token() {
+    let Some((_deployment, database, uri)) = stored() else {
+        return;
+    };
+    let things = database.collection::<Document>("things");
+    things.insert_one(doc! { "_id": 0 }).run().unwrap();
+    let mut stream = things.watch().run().unwrap();
+    things
+        .insert_many([doc! { "_id": 1 }, doc! { "_id": 2 }])
+        .run()
+        .unwrap();
+    let first = stream.next().unwrap().unwrap();
+    drop(stream);
+    // The stream ends with the collection.
+    things.drop().run().unwrap();
+    let token = first.id.to_string();
+    let run = mongotls(&["watch", &uri, database.name(), "things", "--resume", &token]);
+    assert_eq!((run.code, run.err.as_str()), (0, ""), "{}", run.out);
+    let lines: Vec<serde_json::Value> = run
+        .out
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let kinds: Vec<_> = lines
+        .iter()
+        .map(|line| &line["event"]["operationType"])
+        .collect();
+    assert_eq!(kinds, ["insert", "drop", "invalidate"]);
+    assert_eq!(lines[0]["event"]["documentKey"]["_id"], 2);
+    let text = lines[0]["token"].as_str().unwrap();
+    assert!(text.parse::<mongotls::change_stream::ResumeToken>().is_ok());
+
+    let run = mongotls(&["watch", &uri, "--resume", "nonsense"]);
+    assert_eq!(run.code, 2);
+    assert!(
+        run.err.contains("--resume: the text of a resume token"),
+        "{}",
+        run.err
+    );
+}
+
+#[test]
+fn gridfs_stores_and_reads_files() {
+    let Some((_deployment, database, uri)) = stored() else {
+        return;
+    };
+    let dir = PkiDir::new();
+    let source = dir.write("a.txt", b"the content");
+    let (source, name) = (source.to_str().unwrap(), database.name());
+    let target = dir.path().join("b.txt");
+    let target = target.to_str().unwrap();
+    let put = mongotls(&["gridfs", "put", &uri, name, source, "notes"]);
+    assert_eq!((put.code, put.err.as_str()), (0, ""));
+    assert!(put.out.contains("$oid"), "{}", put.out);
+    let list = mongotls(&["gridfs", "ls", &uri, name, "--json"]);
+    let list: serde_json::Value = serde_json::from_str(&list.out).unwrap();
+    assert_eq!(list["ok"], true);
+    assert_eq!(
+        (&list["files"][0]["filename"], &list["files"][0]["length"]),
+        (&"notes".into(), &11.into())
+    );
+    let text = mongotls(&["gridfs", "ls", &uri, name]).out;
+    assert!(
+        text.trim_start().starts_with("11  ") && text.ends_with("notes\n"),
+        "{text}"
+    );
+    let get = mongotls(&["gridfs", "get", &uri, name, "notes", target]);
+    assert_eq!((get.code, get.err.as_str()), (0, ""));
+    assert_eq!(std::fs::read(target).unwrap(), b"the content");
+    let shown = mongotls(&["gridfs", "get", &uri, name, "notes", "-"]);
+    assert_eq!(shown.out, "the content");
+
+    // An existing file is not overwritten, and nothing stays of a failed download.
+    let again = mongotls(&["gridfs", "get", &uri, name, "notes", target]);
+    assert_eq!(again.code, 1);
+    assert!(
+        again.err.contains("b.txt cannot be written"),
+        "{}",
+        again.err
+    );
+    let other = dir.path().join("c.txt");
+    let missing = mongotls(&[
+        "gridfs",
+        "get",
+        &uri,
+        name,
+        "other",
+        other.to_str().unwrap(),
+    ]);
+    assert_eq!(missing.code, 1);
+    assert!(
+        missing.err.contains("gridfs-file-not-found"),
+        "{}",
+        missing.err
+    );
+    assert!(!other.exists());
+    let unread = mongotls(&[
+        "gridfs",
+        "put",
+        &uri,
+        name,
+        target.replace("b.txt", "d.txt").as_str(),
+        "x",
+    ]);
+    assert_eq!(unread.code, 1);
+    assert!(
+        unread.err.contains("d.txt cannot be read"),
+        "{}",
+        unread.err
+    );
 }

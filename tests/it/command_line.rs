@@ -583,6 +583,14 @@ fn each_command_has_help_and_version_lists_features() {
             "explain",
             "Usage: mongotls explain [URI] DB COMMAND [--json]",
         ),
+        (
+            "watch",
+            "Usage: mongotls watch [URI] [DB [COLLECTION]] [--json]",
+        ),
+        (
+            "gridfs",
+            "Usage: mongotls gridfs put|get|ls [URI] DB ... [--json]",
+        ),
         ("doctor", "Usage: mongotls doctor [URI] [--json]"),
         ("inspect", "Usage: mongotls inspect FILE... [--json]"),
         ("completions", "Usage: mongotls completions SHELL"),
@@ -600,8 +608,8 @@ fn each_command_has_help_and_version_lists_features() {
         (run.code, run.err.as_str()),
         (
             2,
-            "mongotls: there is no such command; the commands are ping, run, explain, doctor, inspect, \
-             completions, man and help\n\
+            "mongotls: there is no such command; the commands are ping, run, explain, watch, gridfs, doctor, \
+             inspect, completions, man and help\n\
              Try: mongotls --help\n"
         )
     );

@@ -1,12 +1,13 @@
 //! The command line: turns words into a plan that is checked to be consistent.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use lexopt::prelude::*;
 use mongotls::ServerAddress;
 
 use crate::extended_json;
+use crate::gridfs::FileTask;
 use crate::input::{Redirect, Target, TextSource, URI_VARIABLE};
 use crate::usage::{self, Shell, Topic};
 
@@ -38,6 +39,18 @@ pub(crate) enum Task {
         database: String,
         command: TextSource,
     },
+    Watch {
+        target: Target,
+        database: Option<String>,
+        collection: Option<String>,
+        resume: Option<String>,
+    },
+    GridFs {
+        target: Target,
+        database: String,
+        bucket: Option<String>,
+        task: FileTask,
+    },
     Doctor {
         target: Target,
     },
@@ -59,6 +72,7 @@ pub(crate) fn parse(
     let (mut password_file, mut key_password_file) = (None, None);
     let mut connect_to = Vec::new();
     let mut api_version = None;
+    let (mut resume, mut bucket) = (None, None);
     let (mut wants_help, mut wants_version) = (false, false);
     while let Some(word) = parser.next().map_err(message)? {
         match word {
@@ -76,6 +90,8 @@ pub(crate) fn parse(
                 let version = text.parse().map_err(|_| "--api-version takes 1")?;
                 api_version = Some(version);
             }
+            Long("resume") => resume = Some(utf8(parser.value().map_err(message)?)?),
+            Long("bucket") => bucket = Some(utf8(parser.value().map_err(message)?)?),
             Value(text) => positional.push(text),
             other => return Err(message(other.unexpected())),
         }
@@ -94,12 +110,27 @@ pub(crate) fn parse(
     }
     let mut words = positional.into_iter();
     let name = words.next().map(utf8).ok_or("no command is given")??;
+    let action = match name.as_str() {
+        "gridfs" => {
+            let action = words.next().map(utf8).transpose()?;
+            let action = action.filter(|action| ["put", "get", "ls"].contains(&action.as_str()));
+            action.ok_or("gridfs needs put, get or ls")?
+        }
+        _ => String::new(),
+    };
     // If the environment has a connection string, a missing argument is never the URI.
-    let others = match name.as_str() {
-        "run" | "explain" => 2,
+    let others = match (name.as_str(), action.as_str()) {
+        ("run" | "explain", _) => 2,
+        (_, "ls") => 1,
+        ("gridfs", _) => 3,
         _ => 0,
     };
-    let from_environment = has_uri && words.len() <= others;
+    let from_environment = has_uri
+        && match name.as_str() {
+            // Its other arguments are optional, too.
+            "watch" => !words.as_slice().first().is_some_and(|word| is_uri(word)),
+            _ => words.len() <= others,
+        };
     let mut next = |what: &str| {
         let word = words.next().map(utf8);
         word.ok_or(format!("{name} needs {what}"))?
@@ -149,6 +180,33 @@ pub(crate) fn parse(
                 },
             }
         }
+        "watch" => Task::Watch {
+            target: target()?,
+            database: words.next().map(utf8).transpose()?,
+            collection: words.next().map(utf8).transpose()?,
+            resume: resume.take(),
+        },
+        "gridfs" => {
+            let target = target()?;
+            let database = next("a database")?;
+            let task = match action.as_str() {
+                "put" => FileTask::Put {
+                    file: next("a file")?.into(),
+                    name: next("a name")?,
+                },
+                "get" => FileTask::Get {
+                    name: next("a name")?,
+                    file: next("a file")?.into(),
+                },
+                _ => FileTask::List,
+            };
+            Task::GridFs {
+                target,
+                database,
+                bucket: bucket.take(),
+                task,
+            }
+        }
         "doctor" => Task::Doctor { target: target()? },
         "inspect" => {
             if password_file.is_some() && key_password_file.is_some() {
@@ -183,6 +241,8 @@ pub(crate) fn parse(
         (key_password_file.is_some(), "--key-password-file"),
         (!connect_to.is_empty(), "--connect-to"),
         (api_version.is_some(), "--api-version"),
+        (resume.is_some(), "--resume"),
+        (bucket.is_some(), "--bucket"),
         (json && matches!(task, Task::Help(_)), "--json"),
     ] {
         if is_there {
@@ -190,6 +250,12 @@ pub(crate) fn parse(
         }
     }
     Ok(Plan { task, json })
+}
+
+/// Returns whether a word can only be a connection string, and not the name of a database.
+fn is_uri(word: &OsStr) -> bool {
+    let word = word.to_string_lossy();
+    word == "-" || word.starts_with('@') || word.contains("://")
 }
 
 fn no_such_command() -> String {
@@ -362,6 +428,49 @@ mod tests {
                     command: text(COMMAND),
                 },
             ),
+            (
+                &["watch", "u"],
+                false,
+                Task::Watch {
+                    target: target(text("u")),
+                    database: None,
+                    collection: None,
+                    resume: None,
+                },
+            ),
+            (
+                &["watch", "u", "d", "c", "--resume", "05"],
+                false,
+                Task::Watch {
+                    target: target(text("u")),
+                    database: Some("d".to_owned()),
+                    collection: Some("c".to_owned()),
+                    resume: Some("05".to_owned()),
+                },
+            ),
+            (
+                &["gridfs", "put", "u", "d", "f.txt", "n"],
+                false,
+                Task::GridFs {
+                    target: target(text("u")),
+                    database: "d".to_owned(),
+                    bucket: None,
+                    task: FileTask::Put {
+                        file: "f.txt".into(),
+                        name: "n".to_owned(),
+                    },
+                },
+            ),
+            (
+                &["gridfs", "ls", "u", "d", "--bucket", "b"],
+                false,
+                Task::GridFs {
+                    target: target(text("u")),
+                    database: "d".to_owned(),
+                    bucket: Some("b".to_owned()),
+                    task: FileTask::List,
+                },
+            ),
             (&["--version"], false, Task::Version),
             (&["--json", "-V"], true, Task::Version),
             (&["help"], false, Task::Help(Topic::General)),
@@ -375,7 +484,9 @@ mod tests {
         for (words, json, task) in cases {
             assert_eq!(plan(words), Ok(Plan { task, json }), "{words:?}");
         }
-        for name in ["ping", "run", "explain", "doctor", "inspect"] {
+        for name in [
+            "ping", "run", "explain", "watch", "gridfs", "doctor", "inspect",
+        ] {
             let about = Task::Help(Topic::of(name).unwrap());
             for words in [["help", name], [name, "--help"]] {
                 let plan = plan(&words).unwrap();
@@ -402,6 +513,15 @@ mod tests {
             all: false,
         };
         assert_eq!(parse(&["run", "d", "{\"a\": 1}"]), run(variable()));
+        let watch = |target, database: &str| Task::Watch {
+            target,
+            database: Some(database.to_owned()),
+            collection: None,
+            resume: None,
+        };
+        assert_eq!(parse(&["watch", "d"]), watch(variable(), "d"));
+        let other = target(TextSource::Text("mongodb://h".to_owned()));
+        assert_eq!(parse(&["watch", "mongodb://h", "d"]), watch(other, "d"));
         let own = target(TextSource::Text("u".to_owned()));
         assert_eq!(parse(&["run", "u", "d", "{\"a\": 1}"]), run(own));
     }
@@ -441,6 +561,18 @@ mod tests {
                 "inspect takes no --api-version".to_owned(),
             ),
             (&["run", URI, "d"], "run needs a command".to_owned()),
+            (&["watch", URI, "d", "c", "x"], format!("watch {FEWER}")),
+            (
+                &["watch", URI, "--bucket", "b"],
+                "watch takes no --bucket".to_owned(),
+            ),
+            (&["gridfs"], "gridfs needs put, get or ls".to_owned()),
+            (&["gridfs", URI], "gridfs needs put, get or ls".to_owned()),
+            (&["gridfs", "ls", URI], "gridfs needs a database".to_owned()),
+            (
+                &["gridfs", "get", URI, "d", "n"],
+                "gridfs needs a file".to_owned(),
+            ),
             (&["explain", URI, "d"], "explain needs a command".to_owned()),
             (
                 &["explain", URI, "d", "{\"a\": 1}", "--all"],
@@ -524,6 +656,8 @@ mod tests {
             let arguments: &[&str] = match command.name {
                 "ping" | "doctor" => &["u"],
                 "run" | "explain" => &["u", "d", "{\"a\": 1}"],
+                "watch" => &["u"],
+                "gridfs" => &["ls", "u", "d"],
                 "inspect" => &["f"],
                 "completions" => &["bash"],
                 _ => &[],

@@ -1,5 +1,5 @@
-//! `mongotls`: pings a MongoDB deployment, runs a command on it, and explains why that fails or is slow; inspects the
-//! files that TLS needs.
+//! `mongotls`: pings a MongoDB deployment, runs a command on it, and explains why that fails or is slow; follows its
+//! changes; stores files; inspects the files that TLS needs.
 //!
 //! The steps of a call: `args` turns the command line into a plan, `input` fetches the values that it names, one module
 //! for each command carries it out with only the public API of the crate, and `output` prints. Exit codes: 0 means
@@ -11,6 +11,7 @@ mod deployment;
 mod doctor;
 mod explain;
 mod extended_json;
+mod gridfs;
 mod input;
 mod inspect;
 mod json;
@@ -21,6 +22,7 @@ mod run;
 mod usage;
 mod version;
 mod wait_notice;
+mod watch;
 
 use std::io;
 use std::process::ExitCode;
@@ -126,6 +128,36 @@ fn execute(plan: Plan) -> io::Result<Verdict> {
                 Err(complaint) => Ok(Verdict::NotRun(complaint)),
             }
         }
+        Task::Watch {
+            target,
+            database,
+            collection,
+            resume,
+        } => {
+            let resume = resume.map(|token| token.parse()).transpose();
+            let resume = resume.map_err(|error: Error| format!("--resume: {error}"));
+            match resume.and_then(|resume| Ok((resume, target.fetch()?))) {
+                Ok((resume, target)) => {
+                    let watching = watch::Watching {
+                        database,
+                        collection,
+                        resume,
+                        json,
+                    };
+                    watch::watch(&mut screen, target, watching)
+                }
+                Err(complaint) => Ok(Verdict::NotRun(complaint)),
+            }
+        }
+        Task::GridFs {
+            target,
+            database,
+            bucket,
+            task,
+        } => match target.fetch() {
+            Ok(target) => gridfs::gridfs(&mut screen, target, &database, bucket, task, json),
+            Err(complaint) => Ok(Verdict::NotRun(complaint)),
+        },
         Task::Doctor { target } => match target.fetch() {
             Ok(target) => doctor::doctor(&mut screen, target, json),
             Err(complaint) => Ok(Verdict::NotRun(complaint)),

@@ -241,6 +241,26 @@ const ALL: Opt = Opt {
     about: "follow the cursor of the reply; print one document per line",
 };
 
+const RESUME: Opt = Opt {
+    short: None,
+    long: "resume",
+    value: Some(ArgumentValue {
+        name: "TOKEN",
+        is_file: false,
+    }),
+    about: "continue behind the event that was printed with TOKEN",
+};
+
+const BUCKET: Opt = Opt {
+    short: None,
+    long: "bucket",
+    value: Some(ArgumentValue {
+        name: "NAME",
+        is_file: false,
+    }),
+    about: "the bucket of the files; default: fs",
+};
+
 const PASSWORD_FILE: Opt = Opt {
     short: None,
     long: "password-file",
@@ -270,12 +290,14 @@ const VERSION: Opt = Opt {
 };
 
 /// All options.
-const OPTIONS: [Opt; 9] = [
+const OPTIONS: [Opt; 11] = [
     COUNT,
     CONNECT_TO,
     API_VERSION,
     JSON,
     ALL,
+    RESUME,
+    BUCKET,
     PASSWORD_FILE,
     KEY_PASSWORD_FILE,
     HELP,
@@ -286,7 +308,7 @@ const ONE_OBJECT: Opt = JSON.described_as("print one JSON object");
 
 const WRONG: &str = "the command line is wrong, or its output cannot be written";
 
-pub(crate) static COMMANDS: [Subcommand; 8] = [
+pub(crate) static COMMANDS: [Subcommand; 10] = [
     Subcommand {
         name: "ping",
         arguments: "[URI] [-c N]",
@@ -348,6 +370,50 @@ pub(crate) static COMMANDS: [Subcommand; 8] = [
             "no problem was found; there may be notes",
             "the command could not be explained, or a problem was found",
             "the command line is wrong, the command cannot be explained, or the output cannot be written",
+        ],
+    },
+    Subcommand {
+        name: "watch",
+        arguments: "[URI] [DB [COLLECTION]]",
+        summary: "print changes as they happen",
+        about: "Prints the changes of a collection, a database or the whole deployment as they happen, until it is \
+                interrupted. Each line is a JSON object with the \"event\" as relaxed Extended JSON, and the \"token\" at which \
+                --resume continues. After a failure of the network it continues by itself. It needs a replica set or a sharded \
+                cluster. URI is a connection string, - for standard input, or @FILE; it is optional if MONGOTLS_URI is set.",
+        options: &[
+            RESUME,
+            JSON.described_as("print the reason of the end as a JSON object, too"),
+            PASSWORD_FILE,
+            KEY_PASSWORD_FILE,
+            CONNECT_TO,
+            API_VERSION,
+        ],
+        exit_codes: [
+            "what is watched was dropped or renamed, or the reader has closed the output",
+            "the changes cannot be watched, or no longer",
+            WRONG,
+        ],
+    },
+    Subcommand {
+        name: "gridfs",
+        arguments: "put|get|ls [URI] DB ...",
+        summary: "upload, download and list files of GridFS",
+        about: "Stores files in the database DB, and reads them. 'put [URI] DB FILE NAME' uploads FILE under NAME and prints \
+                its ID. 'get [URI] DB NAME FILE' downloads the newest file with this name to FILE, which must not exist. \
+                'ls [URI] DB' lists the files with their sizes in bytes. FILE is a path, or - for standard input and standard \
+                output. URI is a connection string, or @FILE; it is optional if MONGOTLS_URI is set.",
+        options: &[
+            BUCKET,
+            JSON.described_as("print one JSON object, with the \"id\" of an upload or the \"files\""),
+            PASSWORD_FILE,
+            KEY_PASSWORD_FILE,
+            CONNECT_TO,
+            API_VERSION,
+        ],
+        exit_codes: [
+            "success",
+            "the connection failed, there is no such file, or a local file cannot be read or written",
+            WRONG,
         ],
     },
     Subcommand {
