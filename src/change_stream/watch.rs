@@ -1,22 +1,87 @@
-//! The action that opens a change stream, and the aggregation that it sends.
+//! The action that opens a change stream.
 
 use std::fmt;
 use std::marker::PhantomData;
 use std::time::Duration;
 
 use bson::raw::CStr;
-use bson::{RawArrayBuf, RawBsonRef, RawDocumentBuf, Timestamp, cstr};
+use bson::{RawBsonRef, RawDocumentBuf, Timestamp, cstr};
 
+#[cfg(feature = "serde")]
+use super::ChangeStreamEvent;
 use super::position::Start;
+use super::source::{Aggregation, Source};
 use super::{ChangeStream, ResumeToken};
-use crate::client_session::{Free, IntoScope, Scope};
-use crate::collection::action::{self, Action, CursorCommand, Replaced};
-use crate::cursor::Cursor;
+use crate::client::Client;
+use crate::client_session::{Free, IntoScope, Scope, ScopedClient};
+use crate::collection::Collection;
+use crate::collection::action::{self, Action};
+use crate::database::Database;
 use crate::encode::{ToBson, to_document};
 use crate::error::Result;
 use crate::op::CursorTiming;
-use crate::op::run_command::Opened;
 use crate::options::{CursorType, FullDocumentBeforeChangeType, FullDocumentType};
+
+/// Declares the methods `watch`, whose events have a type only with the feature `serde`.
+macro_rules! watch {
+    ($(#[$doc:meta])* $self:ident, $document:ty, $scope:ty, $action:expr, $of_cluster:expr) => {
+        $(#[$doc])*
+        #[cfg(feature = "serde")]
+        pub fn watch(&$self) -> Watch<ChangeStreamEvent<$document>, $scope> {
+            Watch::new($action, $of_cluster)
+        }
+
+        $(#[$doc])*
+        #[cfg(not(feature = "serde"))]
+        pub fn watch(&$self) -> Watch<bson::Document, $scope> {
+            Watch::new($action, $of_cluster)
+        }
+    };
+}
+
+impl<T, S: Scope> Collection<T, S> {
+    watch! {
+        /// Watches the changes of the collection, once the returned value is [run](Watch::run). It needs a replica set or a
+        /// sharded cluster.
+        ///
+        /// Prefer this to an aggregation with `$changeStream`: the stream continues after failures.
+        ///
+        /// ```no_run
+        /// # use mongotls::bson::Document;
+        /// # let client = mongotls::Client::connect("mongodb://localhost")?;
+        /// let things = client.database("shop").collection::<Document>("things");
+        /// for event in things.watch().run()? {
+        ///     let event = event?;
+        ///     println!("{} {:?}", event.operation_type, event.document_key);
+        /// }
+        /// # Ok::<(), mongotls::Error>(())
+        /// ```
+        self, T, S, self.action(), false
+    }
+}
+
+impl<S: Scope> Database<S> {
+    watch! {
+        /// Watches the changes of all collections of the database, once the returned value is [run](Watch::run). From
+        /// MongoDB 4.0. See [`Collection::watch`].
+        self, bson::Document, S, Action::of_database(self), false
+    }
+}
+
+impl Client {
+    watch! {
+        /// Watches the changes of all databases except `admin`, `local` and `config`, once the returned value is
+        /// [run](Watch::run). From MongoDB 4.0. See [`Collection::watch`].
+        self, bson::Document, Free, Action::of_database(&self.database("admin")), true
+    }
+}
+
+impl<S: Scope> ScopedClient<S> {
+    watch! {
+        /// Watches the changes of all databases in the session; see [`Client::watch`].
+        self, bson::Document, S, Action::of_database(&self.database("admin")), true
+    }
+}
 
 /// The action that opens a change stream: [`Collection::watch`](crate::Collection::watch),
 /// [`Database::watch`](crate::Database::watch) and [`Client::watch`](crate::Client::watch).
@@ -29,22 +94,6 @@ pub struct Watch<T, S = Free> {
     start: Start,
     joins_parts: bool,
     events: PhantomData<fn() -> T>,
-}
-
-/// The aggregation of a stream, which is sent again when another cursor replaces the last one.
-pub(super) struct Source<S> {
-    pub(super) action: Action<S>,
-    aggregation: Aggregation,
-}
-
-/// The parts of the aggregation that stay the same.
-struct Aggregation {
-    /// The options of the stage `$changeStream`, except for those that say where it starts.
-    stage: RawDocumentBuf,
-    /// The stages of the program, which follow it.
-    pipeline: Result<Vec<RawDocumentBuf>>,
-    batch_size: Option<u32>,
-    timing: CursorTiming,
 }
 
 impl<T, S: Scope> Watch<T, S> {
@@ -217,52 +266,6 @@ impl<T, S: Scope> Watch<T, S> {
             aggregation,
         };
         ChangeStream::open(source, self.start, self.joins_parts)
-    }
-}
-
-impl<S: Scope> Source<S> {
-    /// Sends the aggregation. `append_place` adds the options that say where the stream starts.
-    pub(super) fn open(
-        &self,
-        append_place: impl FnOnce(&mut RawDocumentBuf),
-        replaced: Replaced,
-    ) -> Result<Opened> {
-        let Aggregation {
-            stage,
-            pipeline,
-            batch_size,
-            timing,
-        } = &self.aggregation;
-        let mut options = stage.clone();
-        append_place(&mut options);
-        let mut first = RawDocumentBuf::new();
-        first.append(cstr!("$changeStream"), options);
-        let mut stages = RawArrayBuf::new();
-        stages.push(first);
-        let pipeline = pipeline.as_ref().map_err(Clone::clone)?;
-        pipeline
-            .iter()
-            .for_each(|stage| stages.push(stage.as_ref()));
-        let mut cursor = RawDocumentBuf::new();
-        if let Some(size) = *batch_size {
-            cursor.append(cstr!("batchSize"), i64::from(size));
-        }
-        let own = [
-            (cstr!("pipeline"), RawBsonRef::Array(&stages)),
-            (cstr!("cursor"), RawBsonRef::Document(&cursor)),
-        ];
-        let kind = CursorCommand::Read;
-        self.action
-            .replace_cursor(kind, "aggregate", &own, *timing, replaced)
-    }
-
-    /// The cursor that the aggregation has opened.
-    pub(super) fn cursor(&self, opened: Opened) -> Result<Cursor<(), S>> {
-        let action = self.action.clone();
-        let Aggregation {
-            timing, batch_size, ..
-        } = &self.aggregation;
-        action.into_cursor(opened, *timing, *batch_size)
     }
 }
 

@@ -11,7 +11,7 @@ use mongotls::options::GridFsBucketOptions;
 use serde_json::{Value, json};
 
 use crate::input::FetchedUri;
-use crate::output::Screen;
+use crate::output::{Screen, clean};
 use crate::{Verdict, extended_json, json as form, print_error};
 
 /// What to do with the files of a bucket.
@@ -67,10 +67,8 @@ pub(crate) fn gridfs(
             for file in &files {
                 let name = file.filename.as_deref().unwrap_or_default();
                 let date = file.upload_date.try_to_rfc3339_string().unwrap_or_default();
-                screen.line(&crate::output::clean(&format!(
-                    "{:>14}  {date}  {name}",
-                    file.length
-                )))?;
+                let line = format!("{:>14}  {date}  {name}", file.length);
+                screen.line(&clean(line))?;
             }
         }
         Err(error) => {
