@@ -14,7 +14,7 @@ export MONGOTLS_REQUIRE_PEERS ?= 1
 LOCKED := --locked
 endif
 
-.PHONY: help features setup demo test spec-mutants beside guard check lint doc certs bench bench-compression bench-crl bench-handshakes bench-memory bench-pool bench-scale bench-topology bench-weight differential soak fuzz faults model storm valgrind audit public-api msrv openssl-1.1.1 release-check referee static ferretdb secantus clean
+.PHONY: bank bank-mutants help features setup demo test spec-mutants beside guard check lint doc certs bench bench-compression bench-crl bench-handshakes bench-memory bench-pool bench-scale bench-topology bench-weight differential soak fuzz faults model storm valgrind audit public-api msrv openssl-1.1.1 release-check referee static ferretdb secantus clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
@@ -83,6 +83,14 @@ bench-memory: setup ## Measure the peak memory of ten million inserts and a mill
 
 soak: setup ## Reload every TLS file, then kill the server every second, under load (3 minutes)
 	cargo test $(LOCKED) --release --test soak
+
+# MONGOTLS_BANK_SECONDS and MONGOTLS_BANK_SEED set the time of each run and the seed.
+bank: setup secantus ## Transfer money in transactions under faults, with this crate and with PyMongo (8 minutes)
+	MONGOTLS_BANK_SECONDS=$${MONGOTLS_BANK_SECONDS:-120} MONGOTLS_REQUIRE_PEERS=1 \
+	    cargo test $(LOCKED) --features $(FEATURES) --test it bank:: -- --nocapture --test-threads=1
+
+bank-mutants: setup secantus ## Check that the bank test finds wrong implementations (15 minutes)
+	sh tests/bank-mutants.sh $(FEATURES)
 
 bench-crl: setup ## Compare loading a CRL of a million entries with OpenSSL's own loader
 	cargo bench $(LOCKED) --bench crl

@@ -44,6 +44,9 @@ impl Parts {
         if fragment != self.last + 1 {
             return Err(missing(self.last + 1));
         }
+        if self.fields.as_bytes().len() + event.as_bytes().len() > LARGEST {
+            return Err(Error::protocol("a split event is larger than 256 MiB"));
+        }
         for element in event.iter_elements() {
             let element = element.and_then(|element| Ok((element.key(), element.value()?)));
             let (key, value) =
@@ -67,6 +70,10 @@ impl Parts {
         Ok(Some(whole))
     }
 }
+
+/// The largest event that is joined, in bytes. A server splits events that are not much larger than a few documents of 16
+/// MiB.
+const LARGEST: usize = 256 << 20;
 
 fn missing(number: i64) -> Error {
     Error::protocol(format!("part {number} of a split event is missing"))

@@ -287,7 +287,8 @@ macro_rules! iteration {
     ($([$($parameters:tt)*] $event:ty, $convert:expr;)*) => {$(
         impl<$($parameters)* S: Scope> ChangeStream<$event, S> {
             /// Returns the next event that has arrived, or requests one batch from the server. Returns `None` if it has no
-            /// event for now; the server waits for one, for at most [`max_await_time`](crate::Watch::max_await_time).
+            /// event for now; the server waits for one, for at most [`max_await_time`](crate::Watch::max_await_time). If only
+            /// some parts of a [split event](crate::Watch::join_split_events) have arrived, it requests another batch.
             ///
             /// # Errors
             /// As the iterator: [`ErrorKind::Bson`](crate::ErrorKind::Bson) if the event is not of the type of the stream,

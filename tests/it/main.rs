@@ -9,6 +9,7 @@
 
 mod auth;
 mod aws;
+mod bank;
 mod cancellation;
 mod causal_consistency;
 mod certificates;

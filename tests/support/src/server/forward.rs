@@ -161,8 +161,15 @@ impl Forwarding {
             for field in ["lsid", "txnNumber"] {
                 abort.insert(field, body.get(field).cloned());
             }
-            // An error means that the store does not know it either.
-            let _ = self.backend.command("admin", abort);
+            // The first commit may be running, or its end may not have been noted. Another error means that the store
+            // does not know the transaction either.
+            let reply = self.backend.command("admin", abort);
+            let code = reply
+                .ok()
+                .and_then(|reply| reply.get("code").and_then(integer));
+            if code == Some(TRANSACTION_COMMITTED) {
+                return None;
+            }
         }
         let message = format!("Transaction {number} has not been started here");
         let mut reply = failure(251, "NoSuchTransaction", &message);
@@ -447,6 +454,9 @@ fn is_true(body: &Document, field: &str) -> bool {
 fn in_transaction(body: &Document) -> bool {
     body.get_bool("autocommit").is_ok_and(|value| !value)
 }
+
+/// The code for the abort of a transaction that was committed.
+const TRANSACTION_COMMITTED: i64 = 256;
 
 /// Returns true for a write with a transaction number outside of a transaction.
 fn is_retryable(request: &Request) -> bool {
