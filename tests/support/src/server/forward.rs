@@ -153,8 +153,9 @@ impl Forwarding {
         // A router that does not know the transaction recovers its outcome from the shard that the token names; the
         // members of a set share the outcome. If there is none yet, the transaction is aborted.
         let recovers = hello.role != Role::Mongos || body.contains_key("recoveryToken");
-        if request.name == "commitTransaction" && recovers {
-            if self.backend.has_committed(&session, number) {
+        let commits = request.name == "commitTransaction";
+        if (commits || request.name == "abortTransaction") && recovers {
+            if commits && self.backend.has_committed(&session, number) {
                 return None;
             }
             let mut abort = doc! { "abortTransaction": 1, "autocommit": false };
@@ -167,7 +168,7 @@ impl Forwarding {
             let code = reply
                 .ok()
                 .and_then(|reply| reply.get("code").and_then(integer));
-            if code == Some(TRANSACTION_COMMITTED) {
+            if commits && code == Some(TRANSACTION_COMMITTED) {
                 return None;
             }
         }
