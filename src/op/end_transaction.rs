@@ -36,6 +36,11 @@ pub(crate) fn commit(
         return Ok(());
     }
     let outcome = end(client, session, limit, OperationKind::Commit);
+    if outcome.is_ok() {
+        // The server has made the commit, even if it has not acknowledged it as required.
+        transaction.commit_tried(false);
+        transaction.set_may_be_committed(true);
+    }
     let unacknowledged = match &outcome {
         Ok(reply) => unacknowledged(reply),
         Err(error) => error
@@ -46,10 +51,7 @@ pub(crate) fn commit(
     let error = match (unacknowledged, outcome) {
         (Some(concern_error), outcome) => not_acknowledged(concern_error, outcome),
         (None, Err(error)) => not_committed(error, transaction.may_be_committed()),
-        (None, Ok(_)) => {
-            transaction.commit_tried(false);
-            return Ok(());
-        }
+        (None, Ok(_)) => return Ok(()),
     };
     if error.has_label(UNKNOWN_COMMIT) {
         transaction.unpin();
