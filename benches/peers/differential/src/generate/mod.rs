@@ -269,7 +269,7 @@ fn avoid_silent_errors(arguments: &mut Document) {
         arguments.remove(option);
     }
     // PyMongo does not send the variables of unordered writes, so writes that use them would have other effects.
-    if arguments.get_bool("ordered") == Ok(false) {
+    if arguments.get_bool("ordered").is_ok_and(|ordered| !ordered) {
         arguments.remove("let");
     }
     for model in arguments.get_array_mut("models").into_iter().flatten() {
