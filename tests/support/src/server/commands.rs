@@ -1,6 +1,7 @@
 //! The commands and their effects.
 
 use super::Shared;
+use super::forward;
 use super::hello::{Role, is_hello};
 use super::record::Request;
 use super::version::Version;
@@ -73,7 +74,8 @@ pub(super) fn run(shared: &Shared, request: &Request, over: impl Fn() -> bool) -
 
 /// The answer of a front end to a command that its store must not see.
 fn answer_in_front(shared: &Shared, request: &Request) -> Option<Document> {
-    if let Some(refusal) = shared.hello.refusal(request) {
+    if let Some(mut refusal) = shared.hello.refusal(request) {
+        forward::label(&mut refusal, request, shared.version);
         return Some(refusal);
     }
     let is_router = shared.hello.get().role == Role::Mongos;
@@ -95,10 +97,6 @@ fn answer_in_front(shared: &Shared, request: &Request) -> Option<Document> {
             doc! { "cursor": { "id": 0_i64, "ns": namespace, "firstBatch": [] }, "ok": 1.0 }
         }
         "whatsmyuri" => doc! { "you": format!("127.0.0.1:{}", request.connection), "ok": 1.0 },
-        "checkMetadataConsistency" if is_router => doc! {
-            "cursor": { "id": 0_i64, "ns": format!("{}.$cmd", request.database), "firstBatch": [] },
-            "ok": 1.0,
-        },
         // Removed in MongoDB 6.2.
         "getnonce" if shared.version.numbers < [6, 2, 0] => {
             doc! { "nonce": "2375531c32080ae8", "ok": 1.0 }

@@ -340,6 +340,14 @@ impl Failure {
     }
 }
 
+/// Adds the labels to a reply with `ok: 0` that a server of this version adds.
+pub(super) fn label(reply: &mut Document, request: &Request, version: Version) {
+    let code = reply.get("code").and_then(integer);
+    if let Some(code) = code.and_then(|code| i32::try_from(code).ok()) {
+        add_labels(reply, labels_of(request, code, false, version));
+    }
+}
+
 /// The labels that a server of this version adds to an error with this code.
 fn labels_of(
     request: &Request,
