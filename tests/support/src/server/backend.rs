@@ -14,7 +14,7 @@ use std::io::{self, ErrorKind, Write};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A MongoDB server that runs the commands of one or more bench servers. Clones share its connections.
 #[derive(Clone, Debug)]
@@ -23,7 +23,7 @@ pub struct Backend(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     addr: SocketAddr,
-    idle: Mutex<Vec<(Socket, Instant)>>,
+    idle: Mutex<Vec<Socket>>,
     /// The newest `$clusterTime` and `operationTime` in a reply.
     time: Mutex<Option<(Document, Timestamp)>>,
     /// The last committed transaction of each session.
@@ -34,9 +34,6 @@ struct Inner {
     halves: Mutex<HashMap<(Vec<u8>, i64), Half>>,
     last_id: AtomicI32,
 }
-
-/// The longest time after which a connection is used again.
-const LONGEST_IDLE: Duration = Duration::from_secs(20);
 
 impl Backend {
     /// The server at this address, which must use neither TLS nor authentication. Connections are opened when commands
@@ -103,9 +100,9 @@ impl Backend {
     fn run(&self, msg: Msg) -> io::Result<Document> {
         let idle = lock(&self.0.idle).pop();
         // A store closes connections that are idle for too long.
-        let idle = idle.filter(|(_, since)| since.elapsed() < LONGEST_IDLE);
+        let idle = idle.filter(|socket| !socket.has_ended(false));
         let mut socket = match idle {
-            Some((socket, _)) => socket,
+            Some(socket) => socket,
             None => {
                 let socket = Endpoint::Tcp(self.0.addr).connect()?;
                 socket.set_read_timeout(Some(LIMIT));
@@ -123,7 +120,7 @@ impl Backend {
         if reply.op_code != OP_MSG || reply.response_to != request.request_id {
             return Err(io::Error::new(ErrorKind::InvalidData, "not the reply"));
         }
-        lock(&self.0.idle).push((socket, Instant::now()));
+        lock(&self.0.idle).push(socket);
         let reply = Msg::decode(&reply.payload)?.body;
         self.note_time(&reply);
         Ok(reply)
