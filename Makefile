@@ -87,7 +87,7 @@ soak: setup ## Reload every TLS file, then kill the server every second, under l
 # MONGOTLS_BANK_SECONDS and MONGOTLS_BANK_SEED set the time of each run and the seed.
 bank: setup secantus ## Transfer money in transactions under faults, with this crate and with PyMongo (8 minutes)
 	MONGOTLS_BANK_SECONDS=$${MONGOTLS_BANK_SECONDS:-120} MONGOTLS_REQUIRE_PEERS=1 \
-	    cargo test $(LOCKED) --features $(FEATURES) --test it bank:: -- --ignored --nocapture --test-threads=1
+	    cargo test $(LOCKED) --features $(FEATURES) --test it bank:: -- --nocapture --test-threads=1
 
 bank-mutants: setup secantus ## Check that the bank test finds wrong implementations (15 minutes)
 	sh tests/bank-mutants.sh $(FEATURES)
