@@ -25,6 +25,7 @@ const NOT_OPERATIONS: &[&str] = &[
     "Client::start_session",
     "Client::transaction",
     "Client::until",
+    "Client::watch",
     "Client::with_options",
     "Client::with_uri_str",
     "Client::within",
@@ -38,6 +39,7 @@ const NOT_OPERATIONS: &[&str] = &[
     "Collection::read_preference",
     "Collection::selection_criteria",
     "Collection::until",
+    "Collection::watch",
     "Collection::within",
     "Collection::write_concern",
     "Cursor::advance_or_wait",
@@ -60,6 +62,7 @@ const NOT_OPERATIONS: &[&str] = &[
     "Database::read_preference",
     "Database::selection_criteria",
     "Database::until",
+    "Database::watch",
     "Database::with_timeout",
     "Database::within",
     "Database::write_concern",
@@ -108,6 +111,8 @@ fn methods(source: &str) -> BTreeSet<String> {
             let end = rest.find(['(', '<'])?;
             Some(&rest[..end])
         });
+        // A macro of this name declares the method.
+        let name = name.or_else(|| line.strip_prefix("    ")?.strip_suffix("! {"));
         if let (Some(of), Some(name)) = (of, name) {
             methods.insert(format!("{of}::{name}"));
         }
