@@ -6,6 +6,7 @@ use std::time::Duration;
 use bson::raw::{CStr, RawDocument};
 use bson::{Document, RawBson, RawBsonRef, RawDocumentBuf, cstr};
 
+use super::action_command::{ActionCommand, ExplainCommand};
 use super::target::Target;
 use super::write::WriteReply;
 use crate::client::Client;
@@ -24,7 +25,6 @@ use crate::op::{
 use crate::options::{ReadConcern, ReadPreference, Verbosity, WriteConcern};
 use crate::session::ServerSession;
 use crate::time::{Deadline, TimeoutKind, TimeoutMs};
-use crate::wire::request::{EncodeCommand, Fields};
 
 /// The parts of an action that do not depend on its kind.
 #[derive(Clone, Debug)]
@@ -217,7 +217,7 @@ pub(crate) enum CursorCommand {
     List,
 }
 
-/// What a cursor takes over from the one that it replaces.
+/// The parts of a cursor that the one in its place takes over.
 #[derive(Debug, Default)]
 pub(crate) struct Replaced {
     /// The time limit of the command, unless it has one of its own.
@@ -552,79 +552,6 @@ const SERVER_DEFAULT: WriteConcern = WriteConcern {
 
 /// The first wire version whose servers accept a comment in `getMore`: MongoDB 4.4.
 const COMMENTS_OF_GET_MORE: i32 = 9;
-
-/// The command of an action on a collection or on a database.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ActionCommand<'a> {
-    name: &'static str,
-    /// The value of the first field: the name of the collection. `None` for a database, whose commands have the value 1.
-    subject: Option<&'a str>,
-    own: &'a [(&'static CStr, RawBsonRef<'a>)],
-    options: Option<&'a RawDocument>,
-    /// True if `maxTimeMS` among the options is not a field of the command.
-    ignores_max_time: bool,
-}
-
-impl<'a> ActionCommand<'a> {
-    /// `maxTimeMS` of the program, if it is set.
-    fn max_time(&self) -> Option<RawBsonRef<'a>> {
-        self.options?.get(MAX_TIME.as_str()).ok().flatten()
-    }
-}
-
-/// The time limit of a command on the server.
-const MAX_TIME: &CStr = cstr!("maxTimeMS");
-
-impl EncodeCommand for ActionCommand<'_> {
-    fn name(&self) -> &str {
-        self.name
-    }
-
-    fn encode(&self, fields: &mut Fields<'_>) {
-        match self.subject {
-            Some(subject) => fields.text(self.name, subject),
-            None => fields.int32(self.name, 1),
-        }
-        for (key, value) in self.own {
-            fields.value(key, *value);
-        }
-        let Some(options) = self.options else {
-            return;
-        };
-        // A server rejects a field that occurs twice.
-        if !self.ignores_max_time || self.max_time().is_none() {
-            fields.fields_of(options);
-            return;
-        }
-        let others = options.iter().flatten();
-        for (key, value) in others.filter(|(key, _)| *key != MAX_TIME) {
-            fields.value(key, value);
-        }
-    }
-}
-
-/// The command `explain` for the command of an action.
-#[derive(Clone, Copy, Debug)]
-struct ExplainCommand<'a> {
-    explained: ActionCommand<'a>,
-    verbosity: Verbosity,
-    /// `maxTimeMS`, if the program has set it.
-    limit: Option<RawBsonRef<'a>>,
-}
-
-impl EncodeCommand for ExplainCommand<'_> {
-    fn name(&self) -> &str {
-        "explain"
-    }
-
-    fn encode(&self, fields: &mut Fields<'_>) {
-        fields.nested(self.name(), |fields| self.explained.encode(fields));
-        fields.text("verbosity", self.verbosity.as_str());
-        if let Some(limit) = self.limit {
-            fields.value(MAX_TIME, limit);
-        }
-    }
-}
 
 /// Declares setters of an action for options that are fields of its command. A row has the type of the value, and the
 /// name of the field. With `in statement;` the options are fields of the one statement that the command has.

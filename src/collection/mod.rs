@@ -7,7 +7,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `admin/` | collections, databases and indexes: create, list, change, drop |
-//! | `action.rs` | the parts of every action, and the macros for their setters |
+//! | `action.rs` `action_command.rs` | the parts of every action, and the macros for their setters; its command |
 //! | `find.rs` `aggregate.rs` `count.rs` `distinct.rs` | reads |
 //! | `bulk.rs` `model.rs` `progress.rs` | bulk writes; the models and the results that they share with those of the client |
 //! | `insert.rs` `insert_many.rs` `update.rs` `delete.rs` `find_and_modify.rs` | writes |
@@ -17,6 +17,7 @@
 //! Sources: "CRUD API", "Read and Write Concern", "Find, getMore and killCursors".
 
 pub(crate) mod action;
+mod action_command;
 mod admin;
 mod aggregate;
 mod bulk;
@@ -225,7 +226,7 @@ impl<T, S> Collection<T, S> {
         }
     }
 
-    /// The same collection, whose actions belong to a larger whole with this limit and this deadline.
+    /// Returns the collection with one limit and one deadline for all its actions, such as those of an upload.
     pub(crate) fn within_whole(&self, timeout: TimeoutMs, deadline: Deadline) -> Self
     where
         S: Clone,
