@@ -290,7 +290,7 @@ impl<T, S: Scope> Cursor<T, S> {
         if self.failed {
             return Ok(false);
         }
-        let moved = self.step(until);
+        let moved = self.step(until, None);
         if let Err(error) = &moved {
             self.failed = !self.can_continue_after(error);
             if is_cursor_lost(error) {
@@ -352,14 +352,7 @@ impl<T, S: Scope> Cursor<T, S> {
     /// Moves to the next document like [`advance`](Self::advance), within this limit, for a change stream. After an error the
     /// cursor keeps its session, which the cursor that replaces it needs.
     pub(crate) fn advance_in_stream(&mut self, limit: TimeLimit) -> Result<bool> {
-        let mut document = self.batch.next()?;
-        if document.is_none() && self.id != 0 {
-            self.fetch(limit)?;
-            document = self.batch.next()?;
-        }
-        self.count += u64::from(document.is_some());
-        self.current = document.unwrap_or_default();
-        Ok(!self.current.is_empty())
+        self.step(Until::OneEmptyBatch, Some(limit))
     }
 
     /// Returns whether the current document is the last one of the batch.
@@ -408,8 +401,8 @@ impl<T, S: Scope> Cursor<T, S> {
         self.timeout.is_refreshed() && error.is_timeout() && !was_sent
     }
 
-    fn step(&mut self, until: Until) -> Result<bool> {
-        let mut limit = None;
+    /// Moves to the next document. `limit` is that of the call; otherwise it begins if a batch is needed.
+    fn step(&mut self, until: Until, mut limit: Option<TimeLimit>) -> Result<bool> {
         loop {
             if let Some(document) = self.batch.next()? {
                 self.current = document;
@@ -419,7 +412,7 @@ impl<T, S: Scope> Cursor<T, S> {
             if self.id == 0 {
                 return Ok(false);
             }
-            // One limit for all batches of this call. It begins only if one is needed.
+            // One limit for all batches of this call.
             let limit = *limit.get_or_insert_with(|| self.timeout.of_iteration());
             self.fetch(limit)?;
             let is_tailable = self.cursor_type.is_tailable();

@@ -7,7 +7,6 @@ use bson::{Document, RawArrayBuf, RawBsonRef, RawDocumentBuf, cstr};
 
 use super::Collection;
 use super::action::{self, Action, CursorCommand};
-use super::target::Target;
 use super::write::unknown;
 use crate::client_session::{Free, IntoScope, Scope};
 use crate::cursor::Cursor;
@@ -58,8 +57,7 @@ impl<S: Scope> Database<S> {
         &self,
         pipeline: impl IntoIterator<Item = impl ToBson>,
     ) -> Aggregate<Document, S> {
-        let action = Action::new(&Target::of_database(self), self.scope().clone());
-        Aggregate::new(action, pipeline)
+        Aggregate::new(Action::of_database(self), pipeline)
     }
 }
 

@@ -14,7 +14,7 @@ use crate::object_id::IdGenerator;
 /// itself.
 ///
 /// # Errors
-/// That of `encode`, or if the document is not valid BSON. Then `bytes` may have a part of it.
+/// The error of `encode`, or an error if the document is not valid BSON. In both cases `bytes` may have a part of it.
 pub(super) fn append_with_id(
     bytes: &mut Vec<u8>,
     ids: IdGenerator,

@@ -72,7 +72,7 @@ impl Target {
         })
     }
 
-    /// The same collection, whose operations belong to a larger whole with this limit and this deadline.
+    /// Returns the collection with one limit and one deadline for all its operations, such as those of an upload.
     pub(super) fn within_whole(&self, timeout: TimeoutMs, deadline: Deadline) -> Arc<Self> {
         Arc::new(Self {
             timeout: Some(timeout),

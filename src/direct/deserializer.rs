@@ -90,7 +90,7 @@ impl<'de> Value<'de> {
     }
 }
 
-/// What a type requests of a value that `bson` converts.
+/// The method that a type calls on a deserialiser.
 enum Request {
     Any,
     Newtype(&'static str),

@@ -10,7 +10,7 @@ pub enum FullDocumentType {
     UpdateLookup,
     /// The document directly after the change, if the server has it. From MongoDB 6.0, if the collection stores images.
     WhenAvailable,
-    /// The same. The stream fails if the server does not have it.
+    /// The document directly after the change. The stream fails if the server does not have it.
     Required,
     /// Another value, which the server knows.
     Other(String),
@@ -27,7 +27,7 @@ impl FullDocumentType {
     }
 }
 
-/// Whether events include the document directly before the change. From MongoDB 6.0, if the collection stores images.
+/// The document directly before the change, as part of an event. From MongoDB 6.0, if the collection stores images.
 ///
 /// Source: "Change Streams", "ChangeStreamOptions".
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub enum FullDocumentBeforeChangeType {
     WhenAvailable,
     /// The document. The stream fails if the server does not have it.
     Required,
-    /// Nothing, as by default.
+    /// No such document. This is the default.
     Off,
     /// Another value, which the server knows.
     Other(String),

@@ -14,7 +14,7 @@ use crate::input::FetchedUri;
 use crate::output::{Screen, clean};
 use crate::{Verdict, extended_json, json as form, print_error};
 
-/// What to do with the files of a bucket.
+/// A task with the files of a bucket.
 #[derive(Debug, PartialEq)]
 pub(crate) enum FileTask {
     /// Uploads a local file, or standard input.

@@ -5,7 +5,6 @@ use bson::{RawBsonRef, cstr};
 use super::super::Collection;
 use super::super::action::{self, Action, Change};
 use super::super::aggregate::Pipeline;
-use super::super::target::Target;
 use super::unless_missing;
 use crate::client_session::{Free, IntoScope, Scope};
 use crate::database::Database;
@@ -61,7 +60,7 @@ impl<S: Scope> Database<S> {
     /// ```
     pub fn drop(&self) -> DropDatabase<S> {
         DropDatabase {
-            action: Action::new(&Target::of_database(self), self.scope().clone()),
+            action: Action::of_database(self),
         }
     }
 }

@@ -3,7 +3,6 @@
 use bson::{Document, RawBsonRef, RawDocumentBuf, cstr};
 
 use super::super::action::{self, Action, CursorCommand};
-use super::super::target::Target;
 use super::names;
 use crate::client_session::{Free, IntoScope, Scope};
 use crate::cursor::Cursor;
@@ -25,7 +24,7 @@ impl<S: Scope> Database<S> {
     /// ```
     pub fn list_collections(&self) -> ListCollections<S> {
         ListCollections {
-            action: Action::new(&Target::of_database(self), self.scope().clone()),
+            action: Action::of_database(self),
             timing: CursorTiming::default(),
             batch_size: None,
         }
@@ -40,7 +39,7 @@ impl<S: Scope> Database<S> {
     /// ```
     pub fn list_collection_names(&self) -> ListCollectionNames<S> {
         ListCollectionNames {
-            action: Action::new(&Target::of_database(self), self.scope().clone()),
+            action: Action::of_database(self),
         }
     }
 }
