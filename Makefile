@@ -14,7 +14,7 @@ export MONGOTLS_REQUIRE_PEERS ?= 1
 LOCKED := --locked
 endif
 
-.PHONY: bank bank-mutants help features setup demo test spec-mutants beside guard check lint doc certs bench bench-compression bench-crl bench-handshakes bench-memory bench-pool bench-scale bench-topology bench-weight differential soak fuzz faults model storm valgrind audit public-api msrv openssl-1.1.1 release-check referee static ferretdb secantus clean
+.PHONY: bank bank-mutants help features setup demo test spec-mutants beside guard check lint doc certs bench bench-compression bench-crl bench-handshakes bench-memory bench-pool bench-scale bench-topology bench-weight differential soak fuzz faults model storm valgrind watch-mutants watch-soak audit public-api msrv openssl-1.1.1 release-check referee static ferretdb secantus clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
@@ -90,7 +90,15 @@ bank: setup secantus ## Transfer money in transactions under faults, with this c
 	    cargo test $(LOCKED) --features $(FEATURES) --test it bank:: -- --nocapture --test-threads=1
 
 bank-mutants: setup secantus ## Check that the bank test finds wrong implementations (15 minutes)
-	sh tests/bank-mutants.sh $(FEATURES)
+	sh tests/mutants.sh bank $(FEATURES)
+
+# MONGOTLS_WATCH_SECONDS and MONGOTLS_WATCH_SEED set the time of each run and the seed.
+watch-soak: setup secantus ## Follow changes with two readers under faults (5 minutes)
+	MONGOTLS_WATCH_SECONDS=$${MONGOTLS_WATCH_SECONDS:-120} MONGOTLS_REQUIRE_PEERS=1 \
+	    cargo test $(LOCKED) --features $(FEATURES) --test it change_stream_soak:: -- --nocapture --test-threads=1
+
+watch-mutants: setup secantus ## Check that this test finds wrong implementations of change streams (10 minutes)
+	sh tests/mutants.sh watch $(FEATURES)
 
 bench-crl: setup ## Compare loading a CRL of a million entries with OpenSSL's own loader
 	cargo bench $(LOCKED) --bench crl

@@ -7,7 +7,6 @@
 //! runs each for two minutes.
 
 use std::collections::{BTreeMap, HashSet};
-use std::env;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -25,16 +24,13 @@ use mongotls_testbench::peers::{Secantus, SecantusOptions, or_skip};
 use mongotls_testbench::random::Random;
 use mongotls_testbench::server::{Backend, ReplyFault, Request, Version, fail_command};
 
+use crate::common::setting;
+
 const ACCOUNTS: i32 = 24;
 const THREADS: u64 = 16;
 /// The money of each account at first.
 const MONEY: i64 = 1000;
 const MS: fn(u64) -> Duration = Duration::from_millis;
-
-fn setting(name: &str, default: u64) -> u64 {
-    let text = env::var(name).ok();
-    text.and_then(|text| text.parse().ok()).unwrap_or(default)
-}
 
 /// The time of each run.
 fn seconds() -> u64 {

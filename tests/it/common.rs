@@ -15,6 +15,12 @@ use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, PkiDir};
 use mongotls_testbench::server::{CheckKind, Hello, Request, Server, ServerTls, fail_command};
 use openssl::ssl::{SslContext, SslMethod};
 
+/// A number from the environment.
+pub(crate) fn setting(name: &str, default: u64) -> u64 {
+    let text = std::env::var(name).ok();
+    text.and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
 /// A bench server on TLS, the CA file that verifies it, and the folder that holds it.
 pub(crate) struct Bench {
     pub(crate) server: Server,

@@ -14,6 +14,7 @@ mod cancellation;
 mod causal_consistency;
 mod certificates;
 mod change_stream_guide;
+mod change_stream_soak;
 mod change_streams;
 mod cli;
 mod client_metadata;
