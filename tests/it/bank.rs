@@ -145,6 +145,9 @@ struct Outcomes {
     spoiled: u64,
     retries: u64,
     commit_retries: u64,
+    /// The number of transfers whose repetitions have taken all the time that the specification gives them, 120 s. With
+    /// many threads and few accounts one may lose that often.
+    out_of_time: u64,
     /// The errors of transfers that should have been made.
     given_up: Vec<String>,
 }
@@ -304,6 +307,7 @@ impl Bank {
                     let code = error.cause().map(|cause| cause.code());
                     match code {
                         Some(CauseCode::TransactionSpoiled) => outcomes.spoiled += 1,
+                        _ if error.is_timeout() => outcomes.out_of_time += 1,
                         _ => outcomes.given_up.push(error.to_string()),
                     }
                     match error.written() {
@@ -389,6 +393,7 @@ impl Bank {
                 all.failed.extend(outcomes.failed);
                 all.given_up.extend(outcomes.given_up);
                 all.spoiled += outcomes.spoiled;
+                all.out_of_time += outcomes.out_of_time;
                 all.retries += outcomes.retries;
                 all.commit_retries += outcomes.commit_retries;
             }
@@ -446,7 +451,7 @@ impl Bank {
         };
         let rules = &self.rules;
         println!(
-            "bank, {who}, {}: {} s, seed {}: {} acknowledged ({:.1}/s), {} unknown, {} failed ({} of them spoiled), \
+            "bank, {who}, {}: {} s, seed {}: {} acknowledged ({:.1}/s), {} unknown, {} failed ({} spoiled, {} out of time), \
              {} retries, {} of commits alone, {} commits undone, {} repeated, {} audits, {faults:?}",
             self.deployment.topology().name(),
             seconds(),
@@ -456,6 +461,7 @@ impl Bank {
             outcomes.unknown.len(),
             outcomes.failed.len(),
             outcomes.spoiled,
+            outcomes.out_of_time,
             outcomes.retries,
             outcomes.commit_retries,
             rules.undone.load(Ordering::Relaxed),
