@@ -77,8 +77,8 @@ bench-topology: setup ## Measure a client of 1, 10 and 200 servers at rest (3 mi
 bench-scale: setup ## Measure 1 to 1000 connections and 1 to 256 threads (5 minutes)
 	cargo bench $(LOCKED) --bench scale
 
-# PART divides the numbers of documents: make bench-memory PART=100.
-bench-memory: setup ## Measure the peak memory of ten million inserts and a million updates (2 minutes)
+# PART divides the numbers of documents and the size of the file: make bench-memory PART=100.
+bench-memory: setup ## Measure the peak memory of many writes and of large files (2 minutes)
 	cargo bench $(LOCKED) --bench memory$(if $(PART), -- $(PART))
 
 soak: setup ## Reload every TLS file, then kill the server every second, under load (3 minutes)

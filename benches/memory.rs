@@ -1,8 +1,9 @@
-//! The peak memory of large writes, above that of the idle client.
+//! The peak memory of large writes and of large files, above that of the idle client.
 //!
-//! `cargo bench --bench memory` inserts ten million documents of 256 bytes from an iterator, and sends a million updates
-//! with a bulk write that is flushed at 1 MiB. The server is the lean one of the test bench, in a separate process: this
-//! program, started again with the word `serve`. A number as the argument divides the numbers of documents.
+//! `cargo bench --bench memory` inserts ten million documents of 256 bytes from an iterator, sends a million updates
+//! with a bulk write that is flushed at 1 MiB, and uploads and downloads a file of 4 GiB. The server is the lean one of the test bench, in a separate process: this
+//! program, started again with the word `serve`. A number as the argument divides the numbers of documents, and the size
+//! of the file.
 
 #![allow(
     missing_docs,
@@ -15,6 +16,7 @@ mod common;
 
 use std::env;
 use std::fs;
+use std::io::{self, Read};
 
 use mongotls::Client;
 use mongotls::bson::{Document, doc};
@@ -28,6 +30,9 @@ use self::common::{ServerProcess, times, wait_for_the_end};
 /// The numbers of documents and of updates.
 const INSERTED: u32 = 10_000_000;
 const UPDATED: u32 = 1_000_000;
+
+/// The size of the file, in MiB.
+const FILE: u32 = 4096;
 
 /// The size at which the bulk is flushed; that of a batch of `insert_many` is the same.
 const BATCH: usize = 1 << 20;
@@ -84,6 +89,22 @@ fn main() {
             assert_eq!(bulk.run().unwrap().matched_count, u64::from(updated));
         },
     );
+    files(&bench, (FILE / part).max(1));
+}
+
+fn files(bench: &mongotls::Database, mebibytes: u32) {
+    let bucket = bench.gridfs_bucket(None);
+    let length = u64::from(mebibytes) << 20;
+    measure("GridFS, a MiB uploaded", mebibytes, 1 << 20, &mut || {
+        let source = io::repeat(7).take(length);
+        bucket.upload_from_stream("file", source).run().unwrap();
+    });
+    measure("GridFS, a MiB downloaded", mebibytes, 1 << 20, &mut || {
+        let id = i64::try_from(length).unwrap();
+        let mut download = bucket.open_download_stream(id).run().unwrap();
+        let copied = io::copy(&mut download, &mut io::sink()).unwrap();
+        assert_eq!(copied, length);
+    });
 }
 
 fn filter(number: u32) -> Document {

@@ -2,6 +2,7 @@
 
 mod chunks;
 mod corrupt;
+mod ends;
 mod files;
 mod indexes;
 

@@ -1,5 +1,7 @@
 //! The server that benchmarks use: it behaves as documented, or they would measure something else.
 
+use std::io::{Read, Seek, SeekFrom, Write};
+
 use mongotls::bson::{Document, doc, rawdoc};
 use mongotls::{Client, Command, Cursor};
 use mongotls_testbench::lean::{BATCH, DOCUMENT_SIZE, DOCUMENTS, LeanServer};
@@ -88,4 +90,29 @@ fn one_collection_has_one_document() {
     let found: Vec<_> = found.map(Result::unwrap).collect();
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].to_vec().unwrap().len(), DOCUMENT_SIZE);
+}
+
+#[test]
+fn a_file_has_as_many_bytes_as_its_id_says() {
+    const CHUNK: usize = 255 << 10;
+    let (_server, _dir, client) = client("");
+    let bucket = client.database("bench").gridfs_bucket(None);
+    for length in [0, 1, CHUNK, CHUNK + 1, 9 * CHUNK, 9 * CHUNK + 5] {
+        let mut content = Vec::new();
+        let id = i64::try_from(length).unwrap();
+        let mut download = bucket.open_download_stream(id).run().unwrap();
+        download.read_to_end(&mut content).unwrap();
+        assert_eq!(content.len(), length);
+        let expected = |(at, byte): (usize, &u8)| *byte == u8::try_from(at / CHUNK).unwrap();
+        assert!(content.iter().enumerate().all(expected));
+    }
+    let mut download = bucket.open_download_stream(1_i64 << 40).run().unwrap();
+    let place = 300 * CHUNK as u64 + 7;
+    download.seek(SeekFrom::Start(place)).unwrap();
+    let mut byte = [0];
+    download.read_exact(&mut byte).unwrap();
+    assert_eq!(byte, [44]);
+    let mut upload = bucket.open_upload_stream("file").run().unwrap();
+    upload.write_all(&vec![0; 9 * CHUNK]).unwrap();
+    upload.close().unwrap();
 }

@@ -9,7 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { WRITTEN = 100000, BATCH = 1000, WRITTEN_SIZE = 256, SALE_TEXT = 183, WARM_UP = 100 };
+enum { WRITTEN = 100000, BATCH = 1000, WRITTEN_SIZE = 256, SALE_TEXT = 183, WARM_UP = 100, PIECE = 65536 };
 
 static const char *port, *ca_file;
 static mongoc_client_t *client;
@@ -285,6 +285,48 @@ static void idle(int count) {
     mongoc_client_pool_destroy(first);
 }
 
+static mongoc_gridfs_bucket_t *bucket(mongoc_database_t *database) {
+    bson_error_t error;
+    mongoc_gridfs_bucket_t *bucket = mongoc_gridfs_bucket_new(database, NULL, NULL, &error);
+    if (!bucket) fail("no bucket", &error);
+    return bucket;
+}
+
+static void upload(int mebibytes) {
+    static char piece[PIECE];
+    bson_error_t error;
+    bson_value_t id;
+    mongoc_database_t *database = mongoc_client_get_database(client, "bench");
+    mongoc_gridfs_bucket_t *files = bucket(database);
+    mongoc_stream_t *stream = mongoc_gridfs_bucket_open_upload_stream(files, "file", NULL, &id, &error);
+    if (!stream) fail("no upload", &error);
+    for (int i = 0; i < mebibytes * ((1 << 20) / PIECE); i++) {
+        if (mongoc_stream_write(stream, piece, PIECE, -1) != PIECE) fail("no piece written", NULL);
+    }
+    if (mongoc_stream_close(stream)) fail("no file", NULL);
+    mongoc_stream_destroy(stream);
+    bson_value_destroy(&id);
+    mongoc_gridfs_bucket_destroy(files);
+    mongoc_database_destroy(database);
+}
+
+static void download(int mebibytes) {
+    static char piece[PIECE];
+    bson_error_t error;
+    bson_value_t id = {.value_type = BSON_TYPE_INT64, .value.v_int64 = (int64_t)mebibytes << 20};
+    mongoc_database_t *database = mongoc_client_get_database(client, "bench");
+    mongoc_gridfs_bucket_t *files = bucket(database);
+    mongoc_stream_t *stream = mongoc_gridfs_bucket_open_download_stream(files, &id, &error);
+    if (!stream) fail("no download", &error);
+    int64_t all = 0;
+    ssize_t read;
+    while ((read = mongoc_stream_read(stream, piece, PIECE, 0, -1)) > 0) all += read;
+    if (all != id.value.v_int64) fail("the file is not complete", NULL);
+    mongoc_stream_destroy(stream);
+    mongoc_gridfs_bucket_destroy(files);
+    mongoc_database_destroy(database);
+}
+
 static void answer(char *line) {
     char *words[4] = {"", "", "", ""};
     for (int i = 0; i < 4; i++) {
@@ -326,6 +368,14 @@ static void answer(char *line) {
         took = insert_many();
     } else if (!strcmp(words[0], "bulk")) {
         took = bulk();
+    } else if (!strcmp(words[0], "upload")) {
+        took = start();
+        upload(number);
+        end(&took);
+    } else if (!strcmp(words[0], "download")) {
+        took = start();
+        download(number);
+        end(&took);
     } else if (!strcmp(words[0], "idle")) {
         idle(number);
         return;

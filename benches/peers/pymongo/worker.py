@@ -9,6 +9,7 @@ from bson import encode
 from bson.codec_options import CodecOptions
 from bson.int64 import Int64
 from bson.raw_bson import RawBSONDocument
+from gridfs import GridFSBucket
 from pymongo import MongoClient, UpdateOne
 
 WRITTEN = 100_000
@@ -16,6 +17,7 @@ BATCH = 1000
 WRITTEN_SIZE = 256
 SALE_TEXT = 183
 WARM_UP = 100
+PIECE = 64 << 10
 SHORT_IDLE = "&maxIdleTimeMS=1"
 LONG_IDLE = 0.015
 
@@ -183,6 +185,27 @@ class Worker:
         def work():
             result = self.client.bench.documents.bulk_write([update(number) for number in range(WRITTEN)])
             assert result.matched_count == WRITTEN, result
+
+        return took(work)
+
+    def upload(self, mebibytes):
+        def work():
+            piece = bytes([7]) * PIECE
+            with GridFSBucket(self.client.bench).open_upload_stream("file") as upload:
+                for _ in range((int(mebibytes) << 20) // PIECE):
+                    upload.write(piece)
+
+        return took(work)
+
+    def download(self, mebibytes):
+        size = int(mebibytes) << 20
+
+        def work():
+            read = 0
+            download = GridFSBucket(self.client.bench).open_download_stream(size)
+            while piece := download.read(PIECE):
+                read += len(piece)
+            assert read == size, read
 
         return took(work)
 

@@ -251,6 +251,24 @@ pub(crate) const CASES: &[Case] = &[
         ..PINNED
     },
     Case {
+        workload: "gridfs",
+        title: "a MiB of a file, uploaded",
+        ask: "upload 256",
+        operations: 256.0,
+        figures: &[cpu("")],
+        anew: true,
+        ..PINNED
+    },
+    Case {
+        workload: "gridfs",
+        title: "a MiB of a file, downloaded",
+        ask: "download 256",
+        operations: 256.0,
+        figures: &[cpu("")],
+        anew: true,
+        ..PINNED
+    },
+    Case {
         workload: "memory",
         title: "an idle connection, of 200",
         pinned: false,

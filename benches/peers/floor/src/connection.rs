@@ -42,18 +42,23 @@ impl Connection {
 
     /// Reads the replies with all documents; returns the number of documents.
     pub(crate) fn read_all(&mut self) -> usize {
-        let mut next = get_more();
-        self.exchange(&find());
+        let batches = self.read_cursor(&find(), get_more());
+        assert!(batches <= WRITTEN / BATCH, "the cursor comes to an end");
+        batches * BATCH
+    }
+
+    /// Reads all batches of a cursor; returns their number.
+    pub(crate) fn read_cursor(&mut self, find: &[u8], mut next: Vec<u8>) -> usize {
+        self.exchange(find);
         let mut batches = 1;
         loop {
             let id = &self.reply[REPLY_ID..REPLY_ID + 8];
             if id == [0; 8] {
-                return batches * BATCH;
+                return batches;
             }
             next[GET_MORE_ID..GET_MORE_ID + 8].copy_from_slice(id);
             self.exchange(&next);
             batches += 1;
-            assert!(batches <= WRITTEN / BATCH, "the cursor comes to an end");
         }
     }
 

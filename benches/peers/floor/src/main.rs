@@ -19,7 +19,9 @@ use openssl::x509::X509;
 use openssl::x509::store::X509StoreBuilder;
 
 use self::connection::Connection;
-use self::messages::{find_one, insert, update};
+use self::messages::{
+    CHUNKS_SIZE, find_chunks, find_one, get_more_chunks, insert, insert_chunks, update,
+};
 
 fn main() -> ExitCode {
     run::<Floor>()
@@ -108,6 +110,17 @@ impl Peer for Floor {
     fn bulk(client: &mut Client, count: usize) -> usize {
         (0..count / BATCH).for_each(|_| client.connection.write(update));
         count / BATCH * BATCH
+    }
+
+    fn upload(client: &mut Client, size: u64) {
+        (0..size.div_ceil(CHUNKS_SIZE)).for_each(|_| client.connection.write(insert_chunks));
+    }
+
+    fn download(client: &mut Client, size: u64) -> u64 {
+        let (find, next) = (find_chunks(size), get_more_chunks());
+        let batches = client.connection.read_cursor(&find, next) as u64;
+        assert_eq!(batches, size.div_ceil(CHUNKS_SIZE), "all batches are read");
+        size
     }
 
     fn idle(&self, count: usize) -> Box<dyn Any> {

@@ -1,7 +1,9 @@
 //! Messages that are prepared in advance.
 
+use bson::oid::ObjectId;
 use bson::raw::RawDocument;
-use bson::{RawDocumentBuf, rawdoc};
+use bson::spec::BinarySubtype;
+use bson::{Binary, RawDocumentBuf, rawdoc};
 use kit::documents::{self, BATCH};
 
 /// An OP_MSG with one body.
@@ -25,6 +27,43 @@ pub(crate) fn get_more() -> Vec<u8> {
 
 pub(crate) fn find_one() -> Vec<u8> {
     message(&rawdoc! { "find": "one", "filter": { "number": 0 }, "limit": 1, "$db": "bench" })
+}
+
+/// The size of a chunk in bytes, and the number of those in a message.
+const CHUNK: usize = 255 << 10;
+const CHUNKS: usize = 4;
+
+/// The size of the chunks of a message.
+pub(crate) const CHUNKS_SIZE: u64 = (CHUNK * CHUNKS) as u64;
+
+/// An insert of chunks of a file.
+pub(crate) fn insert_chunks() -> Vec<u8> {
+    let body = rawdoc! { "insert": "fs.chunks", "$db": "bench" };
+    let chunk = |n| {
+        let data = Binary {
+            subtype: BinarySubtype::Generic,
+            bytes: vec![7; CHUNK],
+        };
+        rawdoc! { "_id": ObjectId::new(), "files_id": ObjectId::new(), "n": n, "data": data }
+    };
+    let chunks: Vec<_> = (0..CHUNKS as i32).map(chunk).collect();
+    with_sequence(&body, b"documents\0", &chunks)
+}
+
+/// A find of the chunks of the file that has this size.
+pub(crate) fn find_chunks(size: u64) -> Vec<u8> {
+    let batch = CHUNKS as i32;
+    message(
+        &rawdoc! { "find": "fs.chunks", "filter": { "files_id": size as i64 }, "batchSize": batch, "$db": "bench" },
+    )
+}
+
+/// See [`get_more`].
+pub(crate) fn get_more_chunks() -> Vec<u8> {
+    let batch = CHUNKS as i32;
+    message(
+        &rawdoc! { "getMore": 0_i64, "collection": "fs.chunks", "batchSize": batch, "$db": "bench" },
+    )
 }
 
 /// An insert whose documents are in a separate section.

@@ -19,6 +19,8 @@
 //! - `insert_one N`, `find_one N`: N times `insert_one` of a struct, and `find_one` into a struct, one after another.
 //! - `insert_many`: `insert_many` of all structs. Making them does not count.
 //! - `bulk`: one bulk write with as many updates. Their filters and updates are made for it, and count.
+//! - `upload N`, `download N`: writes N MiB to a file of GridFS in pieces of 64 KiB, and reads a file of this size in such
+//!   pieces.
 //! - `idle N`: the memory of each of N idle connections of a pool, in bytes. The only number.
 //! - `build PORT [CA]`: makes a client of a server that does not exist, with a CA file or with the system's trust
 //!   anchors, and counts only that.
@@ -120,12 +122,21 @@ pub trait Peer: Sized {
     /// Sends this number of updates with one bulk write; returns the number of those that the server has made.
     fn bulk(client: &mut Self::Client, count: usize) -> usize;
 
+    /// Uploads a file of this size with GridFS, in pieces of [`PIECE`].
+    fn upload(client: &mut Self::Client, size: u64);
+
+    /// Downloads the file whose ID is this size, in pieces of [`PIECE`], and returns its size.
+    fn download(client: &mut Self::Client, size: u64) -> u64;
+
     /// Holds this number of idle connections until it is dropped; making them may take a while.
     fn idle(&self, count: usize) -> Box<dyn Any>;
 
     /// Makes a client of a server that does not exist.
     fn build(target: &Target) -> Box<dyn Any>;
 }
+
+/// The size of the pieces in which files are written and read.
+pub const PIECE: usize = 64 << 10;
 
 /// The options that `fresh` adds to the connection string.
 pub const SHORT_IDLE: &str = "&maxIdleTimeMS=1";
@@ -247,6 +258,17 @@ impl<P: Peer> Worker<P> {
                 let mut updated = 0;
                 let took = took(|| updated = P::bulk(client, WRITTEN));
                 assert_eq!(updated, WRITTEN, "all are updated");
+                took
+            }
+            "upload" => {
+                let (client, size) = (self.client()?, (number(1) as u64) << 20);
+                took(|| P::upload(client, size))
+            }
+            "download" => {
+                let (client, size) = (self.client()?, (number(1) as u64) << 20);
+                let mut read = 0;
+                let took = took(|| read = P::download(client, size));
+                assert_eq!(read, size, "the file is complete");
                 took
             }
             "idle" => return Ok(vec![idle(peer, number(1))]),

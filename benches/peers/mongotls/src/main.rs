@@ -2,13 +2,14 @@
 
 use std::any::Any;
 use std::hint::black_box;
+use std::io::{Read, Write};
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
 use kit::documents::{BATCH, BorrowedItem, Item, Sale, filter, update};
-use kit::worker::{Peer, Pinger, Shape, Target, run, threads_now};
-use mongotls::bson::{Document, RawDocumentBuf, doc, rawdoc};
+use kit::worker::{PIECE, Peer, Pinger, Shape, Target, run, threads_now};
+use mongotls::bson::{Bson, Document, RawDocumentBuf, doc, rawdoc};
 use mongotls::{Client, Collection, Command, Cursor};
 
 fn main() -> ExitCode {
@@ -117,6 +118,30 @@ impl Peer for Mongotls {
             bulk.update_one(filter(number), update());
         }
         bulk.run().expect("a reply").matched_count as usize
+    }
+
+    fn upload(client: &mut Handle, size: u64) {
+        let bucket = client.bench.gridfs_bucket(None);
+        let upload = bucket.open_upload_stream("file").run();
+        let (mut upload, piece) = (upload.expect("an upload"), vec![7; PIECE]);
+        for _ in 0..size / PIECE as u64 {
+            upload.write_all(&piece).expect("a piece");
+        }
+        upload.close().expect("a file");
+    }
+
+    fn download(client: &mut Handle, size: u64) -> u64 {
+        let bucket = client.bench.gridfs_bucket(None);
+        let id = Bson::Int64(size.try_into().expect("a size"));
+        let download = bucket.open_download_stream(id).run();
+        let (mut download, mut piece) = (download.expect("a download"), vec![0; PIECE]);
+        let mut all = 0;
+        loop {
+            match download.read(&mut piece).expect("a piece") {
+                0 => return all,
+                read => all += read as u64,
+            }
+        }
     }
 
     fn idle(&self, count: usize) -> Box<dyn Any> {

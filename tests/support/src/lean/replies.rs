@@ -1,5 +1,6 @@
 //! Replies made in advance, and the few bytes that are replaced in each.
 
+use super::files;
 use crate::wire::{self, Frame, Msg, OP_MSG, OP_QUERY, OP_REPLY};
 use bson::oid::ObjectId;
 use bson::raw::RawDocument;
@@ -67,6 +68,7 @@ pub(super) struct Answerer {
     /// Copied when the connection first needs them: a megabyte each.
     first_batch: Vec<u8>,
     next_batch: Vec<u8>,
+    of_files: Vec<u8>,
 }
 
 impl Answerer {
@@ -76,6 +78,7 @@ impl Answerer {
             small: Vec::new(),
             first_batch: Vec::new(),
             next_batch: Vec::new(),
+            of_files: Vec::new(),
         }
     }
 
@@ -92,8 +95,11 @@ impl Answerer {
         } else if op_code != OP_MSG || i32_at(request, 16) & MORE_TO_COME != 0 {
             return None;
         } else {
+            if let Some(body) = of_bucket(request) {
+                return Some(self.answer_about_files(request, body));
+            }
             match name(request) {
-                b"find" if request.get(SUBJECT..SUBJECT + ONE.len()) == Some(ONE) => &all.one,
+                b"find" if collection(request) == b"one" => &all.one,
                 b"find" | b"aggregate" => {
                     let left = DOCUMENTS.div_ceil(BATCH) as i64 - 1;
                     return Some(batch(
@@ -137,6 +143,44 @@ impl Answerer {
     }
 }
 
+impl Answerer {
+    fn answer_about_files(&mut self, request: &[u8], body: &RawDocument) -> &[u8] {
+        let reply = &mut self.of_files;
+        match (name(request), collection(request)) {
+            (b"find", b"fs.files") => {
+                reply.clear();
+                reply.extend(files::file(body));
+                respond(reply, request);
+            }
+            (b"find", _) => files::first_batch(reply, request, body),
+            _ => files::next_batch(reply, request, body),
+        }
+        reply
+    }
+}
+
+/// The body of a read of `fs.files` or `fs.chunks`.
+fn of_bucket(request: &[u8]) -> Option<&RawDocument> {
+    let is_read = match name(request) {
+        b"find" => collection(request).starts_with(b"fs."),
+        b"getMore" => true,
+        _ => false,
+    };
+    let body = request.get(BODY..).filter(|_| is_read)?;
+    let body = RawDocument::from_bytes(&body[..length_at(body, 0).min(body.len())]).ok()?;
+    let is_of_chunks = || {
+        body.get_str("collection")
+            .is_ok_and(|name| name == "fs.chunks")
+    };
+    (name(request) == b"find" || is_of_chunks()).then_some(body)
+}
+
+/// The collection of a `find`.
+fn collection(request: &[u8]) -> &[u8] {
+    let name = request.get(SUBJECT..).unwrap_or_default();
+    name.split(|byte| *byte == 0).next().unwrap_or_default()
+}
+
 /// The copy of a batch, with the id of its cursor.
 fn batch<'a>(copy: &'a mut Vec<u8>, template: &[u8], request: &[u8], cursor: i64) -> &'a [u8] {
     if copy.is_empty() {
@@ -148,7 +192,7 @@ fn batch<'a>(copy: &'a mut Vec<u8>, template: &[u8], request: &[u8], cursor: i64
 }
 
 /// Copies the id of the request to the reply.
-fn respond(reply: &mut [u8], request: &[u8]) {
+pub(super) fn respond(reply: &mut [u8], request: &[u8]) {
     reply[8..12].copy_from_slice(&request[4..8]);
 }
 
@@ -209,7 +253,7 @@ fn i64_at(bytes: &[u8], at: usize) -> i64 {
     bytes.map_or(0, |bytes| i64::from_le_bytes(*bytes))
 }
 
-fn message(body: &Document) -> Vec<u8> {
+pub(super) fn message(body: &Document) -> Vec<u8> {
     frame(OP_MSG, Msg::of(body.clone()).encode())
 }
 
@@ -288,9 +332,6 @@ const COUNT_OF_BULK: usize = BODY + 4 + 1 + "nMatched\0".len();
 
 /// The position of the collection in a `find`: after the length, the name with its type, and the length of the text.
 const SUBJECT: usize = BODY + 4 + 1 + "find\0".len() + 4;
-
-/// The collection with one document.
-const ONE: &[u8] = b"one\0";
 
 /// The position of the id in a reply with a batch: `cursor` is its first field, and `id` the first of that.
 const CURSOR_ID: usize = BODY + 4 + 1 + "cursor\0".len() + 4 + 1 + "id\0".len();
