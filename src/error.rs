@@ -374,7 +374,7 @@ impl Error {
 
     /// The cursor or connection was created before a fork, and belongs to the parent process.
     pub(crate) fn of_the_parent() -> Self {
-        let message = "the cursor, session or connection belongs to the process that this one was forked from";
+        let message = "the cursor, session, connection or upload belongs to the process that this one was forked from";
         Self::new(ErrorKind::InvalidArgument, message)
     }
 

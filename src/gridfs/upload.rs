@@ -283,8 +283,8 @@ enum Failed {
 ///
 /// Dropping an upload that is not closed aborts it for at most ten seconds, and logs a warning (target `mongotls::gridfs`).
 /// The chunks stay if an operation failed, if the time limit has passed, if the upload is
-/// [resumable](OpenUploadStream::resumable), if the thread panics, and in a forked child, which would delete those of its
-/// parent.
+/// [resumable](OpenUploadStream::resumable), and if the thread panics. A forked child can neither use nor abort an upload of its
+/// parent, and dropping it there does nothing.
 pub struct GridFsUploadStream<S: Scope = Free> {
     pub(super) work: Work<S>,
     inserter: Inserter<S>,
@@ -332,7 +332,8 @@ impl<S: Scope> GridFsUploadStream<S> {
     /// written afterwards.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) if the upload is closed or aborted, or has failed;
+    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) if the upload is closed or aborted, has failed, or
+    /// belongs to the process that this one was forked from;
     /// otherwise those of [`InsertMany::run`](crate::InsertMany::run). Then the file does not exist, or it is unknown
     /// whether it does ([`Error::written`]).
     pub fn close(&mut self) -> Result<()> {
@@ -358,9 +359,11 @@ impl<S: Scope> GridFsUploadStream<S> {
     /// failed can be aborted, too, and so can a [resumable](OpenUploadStream::resumable) one.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) if the upload is closed or aborted already; the
+    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) if the upload is closed or aborted already, or belongs
+    /// to the process that this one was forked from; the
     /// errors of [`Delete::run`](crate::Delete::run) if the chunks cannot be deleted.
     pub fn abort(&mut self) -> Result<()> {
+        self.check_process()?;
         if let State::Closed | State::Aborted = self.state {
             return Err(self.not_open());
         }
@@ -494,9 +497,18 @@ impl<S: Scope> GridFsUploadStream<S> {
     }
 
     fn check_open(&self) -> Result<()> {
+        self.check_process()?;
         match self.state {
             State::Open => Ok(()),
             _ => Err(self.not_open()),
+        }
+    }
+
+    /// Two processes that write the same chunks would spoil the file.
+    fn check_process(&self) -> Result<()> {
+        match self.forks == fork::count() {
+            true => Ok(()),
+            false => Err(Error::of_the_parent()),
         }
     }
 
@@ -565,7 +577,7 @@ impl<S: Scope> Drop for GridFsUploadStream<S> {
         }
         let file = &self.filename;
         let kept = match () {
-            () if self.forks != fork::count() => return,
+            () if self.check_process().is_err() => return,
             () if self.is_resumable => Some("they stay, because it is resumable"),
             () if self.work.is_late() => Some("they stay, because its time was over"),
             () if std::thread::panicking() => Some("they stay, because the thread panics"),

@@ -59,6 +59,7 @@ fn main() -> ExitCode {
             forks_while_threads_come_and_go(&bench);
             a_child_leaves_alone_what_is_on_offer(&bench);
             a_cursor_stays_the_parents(&bench);
+            an_upload_stays_the_parents(&bench);
             a_child_has_sessions_of_its_own(&bench);
             a_session_stays_the_parents(&bench);
             a_transaction_continues_in_the_parent(&bench);
@@ -79,6 +80,12 @@ fn serve() {
     let tls = ServerTls::new(&ca.issue(LeafSpec::local_server()));
     let done = |_: &Request| Some(doc! { "ok": 1 });
     let server = Server::builder().tls(tls).log_limit(0);
+    let none = |_: &Request| {
+        let cursor = doc! { "id": 0_i64, "ns": "fork.x", "firstBatch": [] };
+        Some(doc! { "ok": 1, "cursor": cursor })
+    };
+    let server = server.handle("listIndexes", none);
+    let server = server.handle("createIndexes", done);
     let server = server.handle("commitTransaction", done);
     let server = server.handle("abortTransaction", done).start();
     println!("{}?tls=true&tlsCAFile={}", server.uri(), file.display());
@@ -538,6 +545,49 @@ fn a_cursor_stays_the_parents(bench: &Bench) {
     let rest: Vec<_> = cursor.unwrap().map(Result::unwrap).collect();
     assert_eq!(rest.len(), 9);
     println!("ok: a cursor stays the parent's");
+}
+
+fn an_upload_stays_the_parents(bench: &Bench) {
+    let (client, _) = bench.client("");
+    let bucket = client.database("fork").gridfs_bucket(None);
+    let open = |chunk_size| {
+        let open = bucket.open_upload_stream("file");
+        open.chunk_size_bytes(chunk_size).run().unwrap()
+    };
+    let mut upload = Some(open(4));
+    let of_parent = upload.as_mut().unwrap();
+    let id = of_parent.id().clone();
+    of_parent.write_all(b"abcd").unwrap();
+    of_parent.flush().unwrap();
+    of_parent.write_all(b"ef").unwrap();
+    let child = fork(|| {
+        let mut inherited = upload.take().unwrap();
+        let errors = [
+            inherited.write(b"x").unwrap_err().to_string(),
+            inherited.flush().unwrap_err().to_string(),
+            inherited.close().unwrap_err().to_string(),
+            inherited.abort().unwrap_err().to_string(),
+        ];
+        assert!(
+            errors.iter().all(|error| error.contains("forked")),
+            "{errors:?}"
+        );
+        // Must not delete the chunks.
+        drop(inherited);
+        let mut own = open(4);
+        assert_ne!(*own.id(), id);
+        own.write_all(b"own").unwrap();
+        own.close().unwrap();
+    });
+    wait_for(child, Instant::now() + LIMIT);
+    let of_parent = upload.as_mut().unwrap();
+    of_parent.write_all(b"gh").unwrap();
+    of_parent.close().unwrap();
+    let mut content = Vec::new();
+    let download = bucket.open_download_stream(id).run();
+    download.unwrap().read_to_end(&mut content).unwrap();
+    assert_eq!(content, b"abcdefgh");
+    println!("ok: an upload stays the parent's");
 }
 
 /// Prose test 12 of the specification "Driver Sessions".
