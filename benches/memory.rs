@@ -1,9 +1,9 @@
 //! The peak memory of large writes and of large files, above that of the idle client.
 //!
 //! `cargo bench --bench memory` inserts ten million documents of 256 bytes from an iterator, sends a million updates
-//! with a bulk write that is flushed at 1 MiB, and uploads and downloads a file of 4 GiB. The server is the lean one of the test bench, in a separate process: this
-//! program, started again with the word `serve`. A number as the argument divides the numbers of documents, and the size
-//! of the file.
+//! with a bulk write that is flushed at 1 MiB, and uploads and downloads a file of 4 GiB. Each of them has a process of its
+//! own: this program, started again with the name of the work. So has the server, the lean one of the test bench. A number
+//! as the argument divides the numbers of documents, and the size of the file.
 
 #![allow(
     missing_docs,
@@ -17,9 +17,10 @@ mod common;
 use std::env;
 use std::fs;
 use std::io::{self, Read};
+use std::process::Command;
 
-use mongotls::Client;
 use mongotls::bson::{Document, doc};
+use mongotls::{Client, Database};
 use mongotls_testbench::lean::LeanServer;
 use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, PkiDir};
 use mongotls_testbench::server::ServerTls;
@@ -37,6 +38,16 @@ const FILE: u32 = 4096;
 /// The size at which the bulk is flushed; that of a batch of `insert_many` is the same.
 const BATCH: usize = 1 << 20;
 
+/// Does its work with a part of the usual number of documents, and prints a row.
+type Work = fn(&Database, u32);
+
+const WORKS: [(&str, Work); 4] = [
+    ("insert", insert),
+    ("update", bulk_update),
+    ("upload", upload),
+    ("download", download),
+];
+
 /// With its `_id` it takes 256 bytes.
 #[derive(Serialize)]
 struct Thing {
@@ -50,60 +61,67 @@ fn main() {
         return serve();
     }
     let part = words.iter().find_map(|word| word.parse().ok()).unwrap_or(1);
-    let server = ServerProcess::start();
-    let (port, ca_file) = server.ready.split_once(' ').unwrap();
-    let uri = format!("mongodb://127.0.0.1:{port}/?tls=true&tlsCAFile={ca_file}");
-    let client = Client::connect(&uri).unwrap();
-    let bench = client.database("bench");
-    bench.run_command(doc! { "ping": 1 }).unwrap();
-    println!("idle: {} KiB\n", kib("VmRSS:"));
-    println!("| | number | size of all | peak above idle | CPU each |");
-    println!("|---|--:|--:|--:|--:|");
-    let inserted = INSERTED / part;
-    measure("insert_many, `count_only()`", inserted, 256, &mut || {
-        let things = (0..inserted).map(|number| Thing {
-            number: number.into(),
-            text: "x".repeat(207),
-        });
-        let collection = bench.collection::<Thing>("things");
-        let result = collection.insert_many(things).count_only().run().unwrap();
-        assert_eq!(result.inserted_count, u64::from(inserted));
-    });
-    let updated = UPDATED / part;
-    let size = doc! { "q": filter(0), "u": update() }
-        .to_vec()
-        .unwrap()
-        .len();
-    measure(
-        "bulk of updates, `flush_at(1 MiB)`",
-        updated,
-        size,
-        &mut || {
-            let mut bulk = bench
-                .collection::<Document>("things")
-                .bulk()
-                .flush_at(BATCH);
-            for number in 0..updated {
-                bulk.update_one(filter(number), update());
-            }
-            assert_eq!(bulk.run().unwrap().matched_count, u64::from(updated));
-        },
-    );
-    files(&bench, (FILE / part).max(1));
+    let named = |word: &String| WORKS.iter().find(|(name, _)| name == word);
+    if let Some((_, work)) = words.iter().find_map(named) {
+        let server = ServerProcess::start();
+        let (port, ca_file) = server.ready.split_once(' ').unwrap();
+        let uri = format!("mongodb://127.0.0.1:{port}/?tls=true&tlsCAFile={ca_file}");
+        let client = Client::connect(&uri).unwrap();
+        let bench = client.database("bench");
+        bench.run_command(doc! { "ping": 1 }).unwrap();
+        return work(&bench, part);
+    }
+    println!("| | number | size of all | idle | peak above it | CPU each |");
+    println!("|---|--:|--:|--:|--:|--:|");
+    for (name, _) in WORKS {
+        let mut work = Command::new(env::current_exe().unwrap());
+        let status = work.args([name, &part.to_string()]).status().unwrap();
+        assert!(status.success(), "{name}");
+    }
 }
 
-fn files(bench: &mongotls::Database, mebibytes: u32) {
-    let bucket = bench.gridfs_bucket(None);
-    let length = u64::from(mebibytes) << 20;
-    measure("GridFS, a MiB uploaded", mebibytes, 1 << 20, &mut || {
-        let source = io::repeat(7).take(length);
+fn insert(bench: &Database, part: u32) {
+    let count = INSERTED / part;
+    let things = (0..count).map(|number| Thing {
+        number: number.into(),
+        text: "x".repeat(207),
+    });
+    let collection = bench.collection::<Thing>("things");
+    measure("insert_many, `count_only()`", count, 256, &mut || {
+        let insert = collection.insert_many(things.clone()).count_only();
+        assert_eq!(insert.run().unwrap().inserted_count, u64::from(count));
+    });
+}
+
+fn bulk_update(bench: &Database, part: u32) {
+    let count = UPDATED / part;
+    let one = doc! { "q": filter(0), "u": update() };
+    let size = one.to_vec().unwrap().len();
+    let collection = bench.collection::<Document>("things");
+    let title = "bulk of updates, `flush_at(1 MiB)`";
+    measure(title, count, size, &mut || {
+        let mut bulk = collection.bulk().flush_at(BATCH);
+        for number in 0..count {
+            bulk.update_one(filter(number), update());
+        }
+        assert_eq!(bulk.run().unwrap().matched_count, u64::from(count));
+    });
+}
+
+fn upload(bench: &Database, part: u32) {
+    let (bucket, size) = (bench.gridfs_bucket(None), FILE / part);
+    measure("GridFS, a MiB uploaded", size, 1 << 20, &mut || {
+        let source = io::repeat(7).take(u64::from(size) << 20);
         bucket.upload_from_stream("file", source).run().unwrap();
     });
-    measure("GridFS, a MiB downloaded", mebibytes, 1 << 20, &mut || {
-        let id = i64::try_from(length).unwrap();
-        let mut download = bucket.open_download_stream(id).run().unwrap();
-        let copied = io::copy(&mut download, &mut io::sink()).unwrap();
-        assert_eq!(copied, length);
+}
+
+fn download(bench: &Database, part: u32) {
+    let (bucket, size) = (bench.gridfs_bucket(None), FILE / part);
+    let length = i64::from(size) << 20;
+    measure("GridFS, a MiB downloaded", size, 1 << 20, &mut || {
+        let download = bucket.download_to_stream(length, io::sink());
+        assert_eq!(download.run().unwrap(), length.unsigned_abs());
     });
 }
 
@@ -127,7 +145,7 @@ fn measure(name: &str, number: u32, size: usize, write: &mut dyn FnMut()) {
         cpu * 1000.0 / f64::from(number),
     );
     println!(
-        "| {name} | {number} | {} MiB | {peak} KiB | {each:.0} ns |",
+        "| {name} | {number} | {} MiB | {idle} KiB | {peak} KiB | {each:.0} ns |",
         all >> 20
     );
 }

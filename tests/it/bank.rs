@@ -526,6 +526,8 @@ impl Bank {
             })
             .collect();
         assert_eq!(stored, balances, "the balances are those of the journal");
+        let made = outcomes.acknowledged.len() as u64;
+        assert!(outcomes.out_of_time * 20 <= made, "too many out of time");
         // The test has tested something.
         assert!(
             !outcomes.acknowledged.is_empty()
