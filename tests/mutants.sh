@@ -40,11 +40,14 @@ if text.count(old) != 1:
 open(path, "w").write(text.replace(old, new))
 END
     status=0
-    (cd "$copy" && cargo test --quiet --features "$features" --target-dir "$target/build" --test it "$tests" -- \
+    (cd "$copy" && timeout 900 cargo test --quiet --features "$features" --target-dir "$target/build" --test it "$tests" -- \
         --test-threads=1) </dev/null >"$target/log" 2>&1 || status=$?
     cp "$2" "$copy/$2"
     if [ "$status" = 0 ]; then
         echo "SURVIVED: $1"
+        failed=1
+    elif [ "$status" = 124 ]; then
+        echo "NOT ENDED: $1"
         failed=1
     elif grep -q '^error' "$target/log" && ! grep -q 'panicked at' "$target/log"; then
         echo "NOT BUILT: $1; see $target/log"

@@ -23,7 +23,6 @@ const NOT_OPERATIONS: &[&str] = &[
     "Client::server_report",
     "Client::snapshot",
     "Client::start_session",
-    "Client::transaction",
     "Client::until",
     "Client::watch",
     "Client::with_options",
@@ -112,7 +111,16 @@ fn methods(source: &str) -> BTreeSet<String> {
             Some(&rest[..end])
         });
         // A macro of this name declares the method.
-        let name = name.or_else(|| line.strip_prefix("    ")?.strip_suffix("! {"));
+        let is_name = |name: &&str| {
+            name.chars()
+                .all(|letter| letter == '_' || letter.is_ascii_lowercase())
+        };
+        let of_macro = || {
+            line.strip_prefix("    ")?
+                .strip_suffix("! {")
+                .filter(is_name)
+        };
+        let name = name.or_else(of_macro);
         if let (Some(of), Some(name)) = (of, name) {
             methods.insert(format!("{of}::{name}"));
         }

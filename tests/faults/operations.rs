@@ -94,6 +94,10 @@ operations! {
     Batch "Client::bulk (duplicate)" "bulkWrite" ["+things/u0" "+things/s0" "*things/s1"] |it| it.client_bulk_with_duplicate(true);
     Batch "Client::bulk (unordered, duplicate)" "bulkWrite" ["+things/u0" "+things/s0" "*things/s1"] |it| it.client_bulk_with_duplicate(false);
 
+    One "Client::transaction" "commitTransaction" ["+things/u0" "*things/s0"] |it| it.transaction();
+    One "Client::transaction (first command)" "insert" ["+things/u0" "*things/s0"] |it| it.transaction();
+    One "Client::transaction (second command)" "update" ["+things/u0" "*things/s0"] |it| it.transaction();
+
     Read "Client::list_databases" "listDatabases" [] |it| it.client.list_databases().filter(doc! { "name": &it.database }).run().map(|all| all.len());
     Read "Client::list_database_names" "listDatabases" [] |it| it.client.list_database_names().filter(doc! { "name": &it.database }).run().map(|all| all.len());
     Read "Database::list_collections" "listCollections" [] |it| it.database().list_collections().run().and_then(all).map(|all| all.len());

@@ -246,6 +246,17 @@ impl Scene {
     }
 
     /// A bulk with models of all kinds, in several commands.
+    /// A transaction of two writes.
+    pub(crate) fn transaction(&self) -> Result<u64> {
+        let things = self.things();
+        self.client.transaction().run(|tx| {
+            let things = things.within(tx);
+            things.insert_one(doc! { "_id": "u0" }).run()?;
+            let updated = things.update_one(doc! { "_id": "s0" }, more()).run()?;
+            Ok(updated.modified_count)
+        })
+    }
+
     pub(crate) fn bulk(&self, ordered: bool) -> Result<impl fmt::Debug + use<>> {
         let mut bulk = self.things().bulk().ordered(ordered);
         bulk.insert_one(doc! { "_id": "u0" });

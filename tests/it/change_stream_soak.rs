@@ -5,7 +5,7 @@
 //! the seed. `make watch-soak` runs it for two minutes.
 
 use std::str::FromStr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -24,6 +24,9 @@ use mongotls_testbench::server::{Backend, ReplyFault, Version, fail_command};
 use crate::common::setting;
 
 const MS: fn(u64) -> Duration = Duration::from_millis;
+
+/// The time after which a document counts as missing. Readers may be far behind.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// The code of a server that does not know the cursor.
 const CURSOR_NOT_FOUND: i32 = 43;
@@ -58,7 +61,7 @@ struct Soak {
     /// The cursors of which batches were requested lately.
     cursors: Arc<Mutex<Vec<i64>>>,
     /// The number of the last document, when the writer is done.
-    last: AtomicU64,
+    last: AtomicI64,
     is_done: AtomicBool,
     seed: u64,
     /// A store of its own, because the streams keep it busy.
@@ -90,7 +93,7 @@ impl Soak {
             database: ObjectId::new().to_hex(),
             backend,
             cursors,
-            last: AtomicU64::new(0),
+            last: AtomicI64::new(0),
             is_done: AtomicBool::new(false),
             seed: setting("MONGOTLS_WATCH_SEED", 1),
             _store: store,
@@ -120,8 +123,7 @@ impl Soak {
             }
             thread::sleep(MS(5));
         }
-        self.last
-            .store(number.try_into().unwrap(), Ordering::Release);
+        self.last.store(number, Ordering::Release);
     }
 
     /// Injects faults until the readers are done.
@@ -173,7 +175,7 @@ impl Soak {
         faults
     }
 
-    /// Follows until all documents were seen. `open` opens another stream behind the token.
+    /// Follows until all documents were seen, or until one is missing or seen twice. `open` opens another stream behind the token.
     fn read(
         &self,
         seed: u64,
@@ -183,11 +185,19 @@ impl Soak {
         let mut random = Random::seeded(self.seed * 1000 + seed);
         let mut seen = Seen::default();
         let mut events_until_restart = 5;
+        let mut newest = 0;
+        let mut heard = Instant::now();
         loop {
             match stream.next_if_any() {
                 Ok(Some(event)) => {
                     let key = event.document_key.unwrap();
-                    seen.numbers.push(key.get_i64("_id").unwrap());
+                    let number = key.get_i64("_id").unwrap();
+                    seen.numbers.push(number);
+                    if number != newest + 1 {
+                        return seen;
+                    }
+                    newest = number;
+                    heard = Instant::now();
                     events_until_restart -= 1;
                 }
                 Ok(None) => {}
@@ -203,11 +213,7 @@ impl Soak {
                 }
             }
             let last = self.last.load(Ordering::Acquire);
-            let newest = seen
-                .numbers
-                .last()
-                .map_or(0, |number| number.unsigned_abs());
-            if last > 0 && newest >= last {
+            if last > 0 && (newest >= last || heard.elapsed() > LONGEST_WAIT) {
                 return seen;
             }
             if events_until_restart == 0 || !stream.is_alive() {
@@ -258,7 +264,7 @@ fn run(topology: Topology) {
         )
     });
     println!("{topology}: {faults:?}");
-    let last = i64::try_from(soak.last.load(Ordering::Acquire)).unwrap();
+    let last = soak.last.load(Ordering::Acquire);
     for seen in &readers {
         println!(
             "{topology}: {} numbers, {} errors, {} streams ended, {} restarts",
