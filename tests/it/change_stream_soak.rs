@@ -198,6 +198,10 @@ impl Soak {
                     }
                     newest = number;
                     heard = Instant::now();
+                    if random.below(10) == 0 {
+                        // The next batch has several events then.
+                        thread::sleep(MS(150));
+                    }
                     events_until_restart -= 1;
                 }
                 Ok(None) => {}
