@@ -6,7 +6,7 @@
 )]
 
 use bson::raw::{RawBsonRef, RawDocument};
-use bson::{DateTime, doc};
+use bson::{DateTime, Document, doc};
 
 use super::replies::{message, respond};
 use crate::wire::{Frame, OP_MSG};
@@ -27,6 +27,21 @@ pub(super) fn file(body: &RawDocument) -> Vec<u8> {
     };
     let cursor = doc! { "id": 0_i64, "ns": "bench.fs.files", "firstBatch": [file] };
     message(&doc! { "cursor": cursor, "ok": 1.0 })
+}
+
+/// The reply to `listIndexes`: those of both collections.
+pub(super) fn indexes() -> Document {
+    let index = |name: &str, key: Document| doc! { "v": 2, "key": key, "name": name };
+    let indexes = [
+        index("_id_", doc! { "_id": 1 }),
+        index(
+            "filename_1_uploadDate_1",
+            doc! { "filename": 1, "uploadDate": 1 },
+        ),
+        doc! { "v": 2, "key": { "files_id": 1, "n": 1 }, "name": "files_id_1_n_1", "unique": true },
+    ];
+    let cursor = doc! { "id": 0_i64, "ns": "bench.fs.files", "firstBatch": indexes.to_vec() };
+    doc! { "cursor": cursor, "ok": 1.0 }
 }
 
 /// The state of a cursor, which is its ID: the length of the file, and the number of the next chunk.
@@ -155,6 +170,7 @@ fn number(document: &RawDocument, key: &str) -> Option<i64> {
     match document.get(key).ok()?? {
         RawBsonRef::Int32(number) => Some(number.into()),
         RawBsonRef::Int64(number) => Some(number),
+        RawBsonRef::Document(operator) => number(operator, "$eq"),
         _ => None,
     }
 }

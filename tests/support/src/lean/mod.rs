@@ -12,6 +12,7 @@
 //! - `find` of the collection `one`: one such document.
 //! - `find` of `fs.files` and `fs.chunks`: the file whose ID is a number has as many bytes. Each byte is the low byte of
 //!   the number of its chunk.
+//! - `listIndexes`: those of GridFS.
 //! - `insert`, `update`: the number of documents or updates. It stores none, and each update matches one document.
 //! - `bulkWrite`: the number of operations, as if each were an update that matches one document. It has no result of each.
 //! - anything else: `ok`.

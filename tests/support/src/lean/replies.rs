@@ -22,6 +22,7 @@ pub(super) struct Replies {
     inserted: Vec<u8>,
     updated: Vec<u8>,
     bulk_written: Vec<u8>,
+    indexes: Vec<u8>,
     one: Vec<u8>,
     first_batch: Vec<u8>,
     next_batch: Vec<u8>,
@@ -47,6 +48,7 @@ impl Replies {
             inserted: message(&doc! { "n": 0, "ok": 1.0 }),
             updated: message(&doc! { "n": 0, "nModified": 0, "ok": 1.0 }),
             bulk_written: message(&bulk_written()),
+            indexes: message(&files::indexes()),
             one: message(&doc! {
                 "cursor": { "id": 0_i64, "ns": "bench.one", "firstBatch": [document()] },
                 "ok": 1.0,
@@ -116,6 +118,7 @@ impl Answerer {
                 b"insert" => &all.inserted,
                 b"update" => &all.updated,
                 b"bulkWrite" => &all.bulk_written,
+                b"listIndexes" => &all.indexes,
                 b"hello" | b"ismaster" | b"isMaster" if is_of_service(request) => {
                     &all.hello_of_service
                 }
