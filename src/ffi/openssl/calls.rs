@@ -5,6 +5,8 @@
 use libc::{c_char, c_int, c_long, c_ulong, c_void};
 use openssl_sys as sys;
 
+pub(super) type CrlCheckFunction =
+    unsafe extern "C" fn(*mut sys::X509_STORE_CTX, *mut sys::X509_CRL) -> c_int;
 pub(super) type CertificateCallback = extern "C" fn(*mut sys::SSL, *mut c_void) -> c_int;
 
 unsafe extern "C" {
@@ -43,6 +45,20 @@ unsafe extern "C" {
     ) -> c_int;
     pub(super) fn X509_STORE_add_crl(store: *mut sys::X509_STORE, crl: *mut sys::X509_CRL)
     -> c_int;
+    pub(super) fn X509_STORE_set_check_crl(
+        store: *mut sys::X509_STORE,
+        check: Option<CrlCheckFunction>,
+    );
+    pub(super) fn X509_STORE_CTX_get_check_crl(
+        context: *const sys::X509_STORE_CTX,
+    ) -> Option<CrlCheckFunction>;
+    pub(super) fn X509_STORE_CTX_get0_current_issuer(
+        context: *const sys::X509_STORE_CTX,
+    ) -> *mut sys::X509;
+    pub(super) fn X509_STORE_CTX_get0_param(
+        context: *const sys::X509_STORE_CTX,
+    ) -> *mut sys::X509_VERIFY_PARAM;
+    pub(super) fn X509_VERIFY_PARAM_get_time(param: *const sys::X509_VERIFY_PARAM) -> libc::time_t;
     pub(super) fn X509_STORE_add_lookup(
         store: *mut sys::X509_STORE,
         method: *mut c_void,

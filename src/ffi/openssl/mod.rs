@@ -4,6 +4,7 @@
 //! C requires. Nothing in this module makes decisions.
 
 mod calls;
+mod crl_check;
 mod errors;
 mod keys;
 mod library;
@@ -13,6 +14,9 @@ mod ssl;
 mod store;
 mod x509;
 
+pub(crate) use self::crl_check::{
+    CrlChecks, current_issuer, store_check_crl_with, verification_flags,
+};
 pub(crate) use self::errors::{ErrorMark, at_cleanup, clear_errors, enter_thread, leave_thread};
 pub(crate) use self::keys::{load_private_key, parse_pkcs12};
 pub(crate) use self::library::{

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use foreign_types::ForeignTypeRef;
 use openssl::asn1::Asn1Integer;
 use openssl::bn::BigNum;
 use openssl::error::ErrorStack;
@@ -20,7 +21,7 @@ use openssl::nid::Nid;
 use openssl::stack::StackRef;
 use openssl::x509::store::X509StoreBuilder;
 use openssl::x509::verify::X509VerifyFlags;
-use openssl::x509::{CrlNumber, CrlStatus, X509, X509Crl, X509NameRef, X509Ref};
+use openssl::x509::{CrlNumber, CrlStatus, X509, X509Crl, X509CrlRef, X509NameRef, X509Ref};
 
 use crate::error::{Error, Result};
 use crate::ffi::fork;
@@ -176,6 +177,19 @@ impl Crls {
             (is_limited && !has_other).then_some((depth, newest))
         });
         too_old.next()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn first(&self) -> Option<&X509Crl> {
+        self.lists.first().map(|list| &list.crl)
+    }
+
+    /// Returns whether this very CRL is one of these.
+    pub(crate) fn has(&self, crl: &X509CrlRef) -> bool {
+        let lists = self.lists.iter();
+        lists
+            .map(|list| list.crl.as_ptr())
+            .any(|known| known == crl.as_ptr())
     }
 
     /// Returns the number of certificates of a chain that are looked up; the trust anchor is not.

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use openssl::ssl::{SslContext, SslContextBuilder, SslMethod, SslMode, SslOptions, SslVerifyMode};
 use openssl::x509::X509NameRef;
 
+use super::crl_checks::PassedChecks;
 use super::session;
 use crate::data::certificate::TrustAnchors;
 use crate::error::{Error, Result};
@@ -75,6 +76,10 @@ impl Loaded {
         if verifies || options.names_anchors() {
             let mut store = trust::store(options, &files)?;
             crls = crl::load(&mut store.builder, options, &mut files)?;
+            if crls.count() > 0 {
+                ffi::store_check_crl_with::<PassedChecks>(&mut store.builder).map_err(internal)?;
+                PassedChecks::install(&mut context, &crls).map_err(internal)?;
+            }
             context.set_cert_store(store.builder.build());
             (anchors, roots) = (store.anchors, store.roots);
             if crls.count() > 0 {
