@@ -466,10 +466,12 @@ fn read(origin: &CrlSource, path: &Path, files: &mut Files) -> Result<Vec<X509Cr
     let bytes = &mut file.bytes[..];
     // A DER file that is not a CRL is reported by its contents, not as a damaged CRL.
     let crls = match pem::first_der(bytes).map(X509Crl::from_der) {
-        Some(Ok(_)) => {
-            let holds = files::contents(bytes);
-            let crls = decode_der(bytes).map_err(|damaged| damaged.into_error(origin, &holds))?;
-            refuse_deltas(origin, &holds, &crls)?;
+        Some(Ok(first)) => {
+            // Only an error needs them: it decodes the list again.
+            let holds = || files::contents(bytes);
+            let crls = decode_der(bytes, Some(first));
+            let crls = crls.map_err(|damaged| damaged.into_error(origin, &holds()))?;
+            refuse_deltas(origin, holds, &crls)?;
             crls
         }
         _ => decode_pem(origin, bytes)?,
@@ -525,7 +527,7 @@ fn decode_pem(origin: &CrlSource, bytes: &mut [u8]) -> Result<Vec<X509Crl>> {
         let text = &mut bytes[body];
         // Text that is not base64 is not a CRL either, and OpenSSL rejects it.
         let length = pem::decode_in_place(text).unwrap_or(0);
-        let decoded = decode_der(&text[..length]);
+        let decoded = decode_der(&text[..length], None);
         crls.extend(decoded.map_err(|damaged| {
             let damaged = Damaged {
                 number: at + 1,
@@ -535,17 +537,19 @@ fn decode_pem(origin: &CrlSource, bytes: &mut [u8]) -> Result<Vec<X509Crl>> {
             damaged.into_error(origin, &holds)
         })?);
     }
-    refuse_deltas(origin, &holds, &crls)?;
+    refuse_deltas(origin, || holds, &crls)?;
     Ok(crls)
 }
 
-/// Decodes all CRLs in DER form, one after the other; OpenSSL itself would read only the first one.
-fn decode_der(bytes: &[u8]) -> Result<Vec<X509Crl>, Damaged> {
+/// Decodes all CRLs in DER form, one after the other; OpenSSL itself would read only the first one, which may be `known`
+/// already.
+fn decode_der(bytes: &[u8], mut known: Option<X509Crl>) -> Result<Vec<X509Crl>, Damaged> {
     let mut crls = Vec::new();
     let mut rest = bytes;
     loop {
         let first = pem::first_der(rest).unwrap_or(rest);
-        crls.push(X509Crl::from_der(first).map_err(|error| Damaged {
+        let decoded = known.take().map_or_else(|| X509Crl::from_der(first), Ok);
+        crls.push(decoded.map_err(|error| Damaged {
             number: crls.len() + 1,
             line: None,
             error,
@@ -558,10 +562,14 @@ fn decode_der(bytes: &[u8]) -> Result<Vec<X509Crl>, Damaged> {
 }
 
 /// Rejects delta CRLs. OpenSSL would take one for the full list, and earlier revocations would be ignored.
-fn refuse_deltas(origin: &CrlSource, holds: &FileContents, crls: &[X509Crl]) -> Result<()> {
+fn refuse_deltas(
+    origin: &CrlSource,
+    holds: impl FnOnce() -> FileContents,
+    crls: &[X509Crl],
+) -> Result<()> {
     if !crls.iter().any(|crl| ffi::is_delta(crl)) {
         return Ok(());
     }
-    let failure = origin.invalid(holds, ContentProblem::DeltaCrl);
+    let failure = origin.invalid(&holds(), ContentProblem::DeltaCrl);
     Err(Error::configuration(failure))
 }
