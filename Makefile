@@ -104,7 +104,7 @@ bench-crl: setup ## Compare loading a CRL of a million entries with OpenSSL's ow
 	cargo bench $(LOCKED) --bench crl
 
 # A separate workspace: building the library does not build its peers.
-beside: ## Compare the encoding of documents and a ported program with the mongodb crate (10 minutes)
+beside: ## Compare documents, GridFS files and a ported program with other drivers (15 minutes)
 	@sh tests/setup.sh bench
 	@[ -n "$$MONGOTLS_SECANTUS" ] || sh tests/support/get-secantus.sh >/dev/null
 	cargo test $(LOCKED) --manifest-path benches/peers/Cargo.toml --package beside \
