@@ -80,7 +80,8 @@ impl WriteReply {
                 false => Err(malformed("one result")),
             };
         };
-        if !self.has_count {
+        // FerretDB counts no documents if the only write has failed.
+        if !self.has_count && self.errors.is_empty() {
             return Err(malformed("a number of documents"));
         }
         let failed: BTreeSet<usize> = self.errors.iter().map(|error| error.index).collect();

@@ -2,7 +2,7 @@
 //! API and through the command line.
 
 use mongotls::bson::{Document, doc};
-use mongotls::{CauseCode, Client, ErrorKind};
+use mongotls::{CauseCode, Client, ErrorKind, Written};
 use mongotls_testbench::peers::{FerretDb, FerretDbOptions, HaProxy, HaProxyOptions, or_skip};
 use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, PkiDir};
 
@@ -109,6 +109,28 @@ fn ferretdb_serves_ping_insert_find_and_errors_by_api() {
             1,
             "{front}"
         );
+    }
+}
+
+/// FerretDB counts no documents in the reply to a write that has failed.
+#[test]
+fn a_rejected_update_is_a_write_error() {
+    let Some(server) = or_skip(FerretDb::start(&FerretDbOptions::plain())) else {
+        return;
+    };
+    let client = Client::connect(&format!("mongodb://{}/", server.addr())).unwrap();
+    let things = client.database("test").collection::<Document>("rejected");
+    things.insert_one(doc! { "_id": 1 }).run().unwrap();
+    let update = doc! { "$unknown": { "n": 1 } };
+    let one = things.update_one(doc! { "_id": 1 }, update.clone()).run();
+    let many = things.update_many(doc! { "_id": 1 }, update).run();
+    for (error, written) in [
+        (one.unwrap_err(), Written::No),
+        (many.unwrap_err(), Written::No),
+    ] {
+        let failure = error.write_failure().unwrap();
+        assert_eq!(failure.errors[0].code, 9, "{error}");
+        assert_eq!(error.written(), written);
     }
 }
 

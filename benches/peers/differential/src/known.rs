@@ -25,7 +25,8 @@ struct Rule {
 /// it is harmless.
 pub(crate) struct Excuse {
     pub(crate) name: &'static str,
-    pub(crate) peer: Peer,
+    /// The driver that it concerns; `None` for all.
+    peer: Option<Peer>,
     #[expect(dead_code, reason = "for readers")]
     why: &'static str,
     /// True if the documents are equal nevertheless, so that the comparison goes on.
@@ -48,6 +49,7 @@ const RARE: &[&str] = &[
     "a rejected command after rejected writes of a bulk",
     "an error in ordered writes without acknowledgment",
     "the comment of unordered writes without acknowledgment",
+    "the option that FerretDB rejects first",
 ];
 
 /// Removes the known differences from a command.
@@ -95,7 +97,9 @@ pub(crate) fn excuse(
     theirs: &Step,
 ) -> Option<&'static Excuse> {
     let name = operation.get_str("name").expect("the name");
-    let mut of_peer = EXCUSES.iter().filter(|excuse| excuse.peer == peer);
+    let mut of_peer = EXCUSES
+        .iter()
+        .filter(|excuse| excuse.peer.is_none_or(|of| of == peer));
     of_peer.find(|excuse| (excuse.matches)(name, ours, theirs))
 }
 
@@ -340,7 +344,7 @@ fn widen(part: &mut Document) -> bool {
 const EXCUSES: &[Excuse] = &[
     Excuse {
         name: "indexes of a collection that does not exist",
-        peer: Peer::PyMongo,
+        peer: Some(Peer::PyMongo),
         why: "PyMongo takes the error NamespaceNotFound (26) for success. \"Index Management\" asks for that only in \
             dropSearchIndex.",
         is_harmless: true,
@@ -358,7 +362,7 @@ const EXCUSES: &[Excuse] = &[
     },
     Excuse {
         name: "an error in ordered writes without acknowledgment",
-        peer: Peer::PyMongo,
+        peer: Some(Peer::PyMongo),
         why: "PyMongo gets an answer from all commands but the last, and stops after an error. mongotls gets none, and sends \
             the next command.",
         is_harmless: false,
@@ -370,7 +374,7 @@ const EXCUSES: &[Excuse] = &[
     },
     Excuse {
         name: "a rejected command after rejected writes of a bulk",
-        peer: Peer::PyMongo,
+        peer: Some(Peer::PyMongo),
         why: "PyMongo returns only the error of the last command. The error of mongotls also has the writes that were \
             rejected before it.",
         is_harmless: true,
@@ -385,7 +389,7 @@ const EXCUSES: &[Excuse] = &[
     },
     Excuse {
         name: "the time limit of further indexes",
-        peer: Peer::Official,
+        peer: Some(Peer::Official),
         why: "The crate sends `maxTimeMS` with the getMore of listIndexes, and the server rejects it. \"Find, getMore and \
             killCursors\" allows it only for tailable cursors that wait.",
         is_harmless: true,
@@ -395,6 +399,18 @@ const EXCUSES: &[Excuse] = &[
                 && last.is_some_and(|last| {
                     last.contains_key("getMore") && last.contains_key("maxTimeMS")
                 })
+        },
+    },
+    Excuse {
+        name: "the option that FerretDB rejects first",
+        peer: None,
+        why: "FerretDB stops at the first option that it does not have, and drivers send options in different orders.",
+        is_harmless: false,
+        matches: |_, ours, theirs| {
+            // NotImplemented, TypeMismatch, FailedToParse.
+            let code = |step: &Step| step.result.get_i32("code").ok();
+            let codes = [code(ours), code(theirs)];
+            codes[0] != codes[1] && codes.iter().all(|code| matches!(code, Some(238 | 14 | 9)))
         },
     },
 ];
