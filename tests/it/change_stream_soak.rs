@@ -41,7 +41,7 @@ struct Faults {
     stepped_down: u64,
 }
 
-/// What a reader has seen.
+/// The numbers that a reader has seen, and its failures.
 #[derive(Debug, Default)]
 struct Seen {
     numbers: Vec<i64>,

@@ -14,7 +14,7 @@ use openssl_sys as sys;
 use super::calls::*;
 use crate::ffi::callback;
 
-/// What is known about the checks of CRLs. The functions are called while a chain is being verified.
+/// Remembers the checks of CRLs that have passed. Its functions are called while a chain is being verified.
 pub(crate) trait CrlChecks {
     /// Returns true if OpenSSL's check of this CRL for the current certificate would succeed.
     fn has_passed(context: &X509StoreContextRef, crl: &X509CrlRef) -> bool;
@@ -23,7 +23,7 @@ pub(crate) trait CrlChecks {
     fn note(context: &X509StoreContextRef, crl: &X509CrlRef);
 }
 
-/// Lets a store call OpenSSL's own check of a CRL only if `C` does not know its result.
+/// Lets a store call OpenSSL's own check of a CRL only if `C` does not remember that it has passed.
 ///
 /// # Errors
 /// OpenSSL's errors if it has no memory left.

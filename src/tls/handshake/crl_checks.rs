@@ -1,9 +1,9 @@
 //! The checks of CRLs that need not be repeated.
 //!
 //! OpenSSL verifies the signature of a CRL in each full handshake, which takes 50 ms for a million entries. The result
-//! depends only on the CRL, the certificate, its issuer and the flags of the verification, except for the dates of the CRL. So a
-//! context remembers each success, and compares the dates each time. Everything else is still done by OpenSSL each
-//! time: it chooses the CRL, judges its scope, and looks the certificate up.
+//! depends on the CRL, the certificate, its issuer, the flags of the verification, and the dates of the CRL. So a context
+//! remembers each success, and compares the dates each time. OpenSSL still does the rest each time: it chooses the CRL,
+//! judges its scope, and looks the certificate up.
 //!
 //! If anything is unusual, OpenSSL's own check runs: a CRL that another certificate than the issuer has signed, one that is
 //! out of date, one that is not of this context, or a certificate that is a trust anchor.
@@ -25,7 +25,7 @@ use crate::ffi::openssl as ffi;
 use crate::sync::Mutex;
 use crate::tls::config::crl::Crls;
 
-/// The largest number of successes that a context remembers: far more than it has servers.
+/// The largest number of checks that a context remembers: far more than it has servers.
 const MOST: usize = 4096;
 
 /// The checks of one context that have succeeded.
@@ -35,7 +35,7 @@ pub(crate) struct PassedChecks {
     passed: Mutex<HashSet<Check>>,
 }
 
-/// What the result of a check depends on, except for the dates.
+/// Identifies a check. Its result depends on these values, and on the dates of the CRL.
 #[derive(PartialEq, Eq, Hash)]
 struct Check {
     /// The address of the CRL.
