@@ -7,6 +7,7 @@ use bson::{Bson, Document};
 use crate::driver::Peer;
 use crate::known::{self, Uses};
 use crate::lane::Transcript;
+use crate::stage::Store;
 
 /// The first difference.
 pub(crate) struct Difference {
@@ -31,7 +32,7 @@ impl fmt::Display for Difference {
 /// Compares what mongotls and another driver did. `counts` gets the number of operations and of commands that were
 /// compared.
 pub(crate) fn compare(
-    peer: Peer,
+    (peer, store): (Peer, Store),
     operations: &[Document],
     ours: &Transcript,
     theirs: &Transcript,
@@ -50,7 +51,7 @@ pub(crate) fn compare(
         if our_commands == their_commands && our_result == their_result {
             continue;
         }
-        if let Some(excuse) = known::excuse(peer, operation, our_step, their_step) {
+        if let Some(excuse) = known::excuse((peer, store), operation, our_step, their_step) {
             *uses.entry(excuse.name).or_default() += 1;
             if excuse.is_harmless {
                 continue;

@@ -10,6 +10,7 @@ use crate::driver::Peer;
 use crate::known::Uses;
 use crate::lane::{Lane, Transcript};
 use crate::operations::{COLLATION, INDEX, MODELS, OPERATIONS, OTHER_PARTS};
+use crate::stage::Store;
 
 /// An option in an operation: its name for the report, and the way to it.
 struct Part {
@@ -102,7 +103,7 @@ fn is_noticed(example: &Example, ours: &Lane) -> bool {
     let transcript = ours.run_steps(&without);
     let (mut uses, mut counts) = (Uses::new(), Counts::default());
     let compared = compare(
-        example.peer,
+        (example.peer, Store::Secantus),
         operations,
         &transcript,
         &example.theirs,

@@ -8,6 +8,7 @@ use crate::command::{at, sort};
 use crate::driver::{Peer, WHY, failed};
 use crate::generate::is_known;
 use crate::lane::Step;
+use crate::stage::Store;
 
 /// A difference between commands without a meaning. Commands lose it before they are compared.
 struct Rule {
@@ -27,6 +28,8 @@ pub(crate) struct Excuse {
     pub(crate) name: &'static str,
     /// The driver that it concerns; `None` for all.
     peer: Option<Peer>,
+    /// The store that it concerns; `None` for all.
+    store: Option<Store>,
     #[expect(dead_code, reason = "for readers")]
     why: &'static str,
     /// True if the documents are equal nevertheless, so that the comparison goes on.
@@ -91,7 +94,7 @@ pub(crate) fn essence(result: &Document) -> Bson {
 
 /// The known difference between what this peer and mongotls did.
 pub(crate) fn excuse(
-    peer: Peer,
+    (peer, store): (Peer, Store),
     operation: &Document,
     ours: &Step,
     theirs: &Step,
@@ -99,7 +102,8 @@ pub(crate) fn excuse(
     let name = operation.get_str("name").expect("the name");
     let mut of_peer = EXCUSES
         .iter()
-        .filter(|excuse| excuse.peer.is_none_or(|of| of == peer));
+        .filter(|excuse| excuse.peer.is_none_or(|of| of == peer))
+        .filter(|excuse| excuse.store.is_none_or(|of| of == store));
     of_peer.find(|excuse| (excuse.matches)(name, ours, theirs))
 }
 
@@ -345,6 +349,7 @@ const EXCUSES: &[Excuse] = &[
     Excuse {
         name: "indexes of a collection that does not exist",
         peer: Some(Peer::PyMongo),
+        store: None,
         why: "PyMongo takes the error NamespaceNotFound (26) for success. \"Index Management\" asks for that only in \
             dropSearchIndex.",
         is_harmless: true,
@@ -363,6 +368,7 @@ const EXCUSES: &[Excuse] = &[
     Excuse {
         name: "an error in ordered writes without acknowledgment",
         peer: Some(Peer::PyMongo),
+        store: None,
         why: "PyMongo gets an answer from all commands but the last, and stops after an error. mongotls gets none, and sends \
             the next command.",
         is_harmless: false,
@@ -375,6 +381,7 @@ const EXCUSES: &[Excuse] = &[
     Excuse {
         name: "a rejected command after rejected writes of a bulk",
         peer: Some(Peer::PyMongo),
+        store: None,
         why: "PyMongo returns only the error of the last command. The error of mongotls also has the writes that were \
             rejected before it.",
         is_harmless: true,
@@ -390,6 +397,7 @@ const EXCUSES: &[Excuse] = &[
     Excuse {
         name: "the time limit of further indexes",
         peer: Some(Peer::Official),
+        store: None,
         why: "The crate sends `maxTimeMS` with the getMore of listIndexes, and the server rejects it. \"Find, getMore and \
             killCursors\" allows it only for tailable cursors that wait.",
         is_harmless: true,
@@ -404,6 +412,7 @@ const EXCUSES: &[Excuse] = &[
     Excuse {
         name: "the option that FerretDB rejects first",
         peer: None,
+        store: Some(Store::FerretDb),
         why: "FerretDB stops at the first option that it does not have, and drivers send options in different orders.",
         is_harmless: false,
         matches: |_, ours, theirs| {

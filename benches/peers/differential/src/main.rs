@@ -54,6 +54,7 @@ fn main() -> ExitCode {
 struct Drivers {
     ours: Lane,
     peers: BTreeMap<Peer, Lane>,
+    store: Store,
 }
 
 impl Drivers {
@@ -64,7 +65,15 @@ impl Drivers {
             let theirs = self.peers[&peer].run(operations);
             let ours = self.ours.receive();
             let (mut uses, mut counts) = (Uses::new(), Counts::default());
-            compare(peer, operations, &ours, &theirs, &mut uses, &mut counts).is_err()
+            compare(
+                (peer, self.store),
+                operations,
+                &ours,
+                &theirs,
+                &mut uses,
+                &mut counts,
+            )
+            .is_err()
         };
         let mut minimal = operations.to_vec();
         for index in (0..minimal.len()).rev() {
@@ -100,6 +109,7 @@ fn run(first: u64, end: u64, python: PathBuf, store: Store) -> ExitCode {
             .into_iter()
             .map(|peer| (peer, lane(Some(peer))))
             .collect(),
+        store,
     };
     let mut coverage = Coverage::default();
     let (mut uses, mut counts) = (Uses::new(), Counts::default());
@@ -119,7 +129,14 @@ fn run(first: u64, end: u64, python: PathBuf, store: Store) -> ExitCode {
             let ours = drivers.ours.receive();
             for peer in generate::peers(*seed) {
                 let theirs = Rc::new(drivers.peers[peer].receive());
-                match compare(*peer, operations, &ours, &theirs, &mut uses, &mut counts) {
+                match compare(
+                    (*peer, store),
+                    operations,
+                    &ours,
+                    &theirs,
+                    &mut uses,
+                    &mut counts,
+                ) {
                     Ok(()) => coverage.note(operations, *peer, &ours, &theirs),
                     Err(difference) => {
                         differences += 1;
