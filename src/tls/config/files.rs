@@ -97,13 +97,18 @@ pub(crate) fn whole_certificates(bytes: &[u8]) -> Result<Vec<X509>, Certificates
     if let Some(line) = cut_block(bytes, is_certificate_label) {
         return Err(CertificatesProblem::CutOff { line }.into());
     }
-    if pem_blocks(bytes).any(|block| is_pkcs7_label(block.label)) && !certificates.is_empty() {
+    if has_pkcs7(bytes) && !certificates.is_empty() {
         return Err(CertificatesProblem::BesidePkcs7.into());
     }
     if certificates.is_empty() {
         return Err(CertificatesProblem::None(contents(bytes)).into());
     }
     Ok(certificates)
+}
+
+/// Returns whether a PEM file has a bundle in the form of PKCS#7.
+pub(crate) fn has_pkcs7(bytes: &[u8]) -> bool {
+    pem_blocks(bytes).any(|block| is_pkcs7_label(block.label))
 }
 
 /// The damage to a PEM block that OpenSSL cannot decode.

@@ -6,6 +6,10 @@
 //! with the feature `bundled-roots`. Only the first place that has anchors is used. If the environment names a place
 //! without anchors, that is an error: the administrator's choice is never replaced by a wider one.
 //!
+//! The certificates of a file of the system, and the bundled roots, are decoded when a chain needs them
+//! ([`AnchorIndex`]), because there are many. Those that the options name are decoded at once, so that a damaged one is
+//! an error of the configuration.
+//!
 //! A folder of hashed names is searched during a handshake, when OpenSSL needs an issuer: for each name only the files
 //! with its hash are read. OpenSSL's own lookup is not used, because it would wait for a pipe and read a file of any
 //! size. A file is parsed once in a process, and again after a change.
@@ -16,7 +20,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use openssl::error::ErrorStack;
@@ -38,6 +42,7 @@ use crate::reason::files::{
 use crate::store_uri::shown_path;
 use crate::sync::Mutex;
 use crate::tls::Certificate;
+use crate::tls::config::anchor_index::AnchorIndex;
 use crate::tls::config::files::{self, CertificatesError};
 use crate::tls::config::locations::{
     AnchorLocation, is_hashed_name, is_name_of_crl, system_places,
@@ -58,6 +63,8 @@ pub(crate) struct AnchorStore {
 #[derive(Clone, Default)]
 pub(crate) struct Roots {
     certificates: Vec<X509>,
+    /// The files whose certificates are decoded when OpenSSL needs them.
+    indexes: Vec<Arc<AnchorIndex>>,
     /// The folders in which more are looked up when OpenSSL needs one.
     folders: Vec<PathBuf>,
 }
@@ -65,12 +72,21 @@ pub(crate) struct Roots {
 impl Roots {
     /// Reads the folders now, so that later changes in them have no effect.
     pub(crate) fn read_folders(&mut self) {
-        self.certificates = self.all();
+        let read = self.in_folders();
+        self.certificates.extend(read);
         self.folders.clear();
     }
 
-    /// All anchors. Those in folders are read now; unreadable ones are left out, as OpenSSL does.
+    /// All anchors. Those in folders are read now.
     fn all(&self) -> Vec<X509> {
+        let mut all = self.certificates.clone();
+        all.extend(self.indexes.iter().flat_map(|index| index.all()).cloned());
+        all.extend(self.in_folders());
+        all
+    }
+
+    /// The anchors in folders, which are read now. Unreadable files are left out, as OpenSSL does.
+    fn in_folders(&self) -> Vec<X509> {
         let folders = self.folders.iter();
         let found: Vec<_> = fork::outside(|| {
             let entries = folders.filter_map(|folder| fs::read_dir(folder).ok());
@@ -84,9 +100,8 @@ impl Roots {
             let file = reading::reread(path).ok()?;
             pem::certificates(&file.bytes).ok()
         });
-        let mut all = self.certificates.clone();
-        all.extend(read.flatten().filter(|one| !ffi::rejects_servers(one)));
-        all
+        let read = read.flatten();
+        read.filter(|one| !ffi::rejects_servers(one)).collect()
     }
 
     /// Returns whether one of the anchors has this name.
@@ -95,7 +110,9 @@ impl Roots {
             let subject = certificate.subject_name();
             subject.try_cmp(name).is_ok_and(Ordering::is_eq)
         };
-        self.all().iter().any(is_named)
+        self.certificates.iter().any(is_named)
+            || self.indexes.iter().any(|index| index.contains_name(name))
+            || self.in_folders().iter().any(is_named)
     }
 
     /// Returns whether one of the anchors is no longer among `others`.
@@ -160,9 +177,11 @@ pub(crate) fn store(options: &TlsOptions, files: &Files) -> Result<AnchorStore> 
         true => configured_anchors(&mut store, options, files)?,
         false => system_anchors(&mut store, files)?,
     };
-    let folders = store.roots.folders.clone();
-    if !folders.is_empty() {
-        let find = move |name: &X509NameRef| look_up(&folders, name);
+    let Roots {
+        indexes, folders, ..
+    } = store.roots.clone();
+    if !indexes.is_empty() || !folders.is_empty() {
+        let find = move |name: &X509NameRef| look_up(&indexes, &folders, name);
         ffi::store_find_by(&mut store.builder, Box::new(find)).map_err(internal)?;
     }
     Ok(store)
@@ -212,9 +231,18 @@ pub(crate) fn take_folder_error() -> FolderError {
     FOLDER_ERROR.take()
 }
 
-/// The certificates for a name in the first of the folders that has some. It runs in a callback of OpenSSL, in a
+/// The certificates for a name in the first file or folder that has some. It runs in a callback of OpenSSL, in a
 /// handshake, so it never waits and reads little.
-fn look_up(folders: &[PathBuf], name: &X509NameRef) -> Vec<X509> {
+fn look_up(indexes: &[Arc<AnchorIndex>], folders: &[PathBuf], name: &X509NameRef) -> Vec<X509> {
+    for index in indexes {
+        let found = index.find(name);
+        if !found.is_empty() {
+            return found;
+        }
+    }
+    if folders.is_empty() {
+        return Vec::new();
+    }
     let Some(hash) = hash(name) else {
         return Vec::new();
     };
@@ -372,8 +400,8 @@ fn system_anchors(store: &mut AnchorStore, files: &Files) -> Result<TrustAnchors
         }
     }
     #[cfg(feature = "bundled-roots")]
-    if !chosen {
-        return bundled_anchors(store);
+    if let (false, Some(anchors)) = (chosen, bundled_anchors(store)) {
+        return Ok(anchors);
     }
     Err(Error::configuration(FileFailure::NoTrustAnchors {
         is_chosen: chosen,
@@ -402,8 +430,15 @@ impl AnchorLocation {
         };
         let mut found_file = None;
         if let Some(path) = self.file {
-            match parsed(&path, files) {
-                Ok(certificates) => {
+            match known_or_read(&path, files) {
+                Ok(SystemFile::Indexed(index)) => {
+                    found_file = Some(AnchorFile {
+                        path,
+                        count: index.len(),
+                    });
+                    store.roots.indexes.push(index);
+                }
+                Ok(SystemFile::Decoded(certificates)) => {
                     found_file = Some(AnchorFile {
                         path,
                         count: anchors_among(&certificates),
@@ -475,15 +510,23 @@ fn check_directory(path: &Path) -> Result<(), Unusable> {
     })
 }
 
+/// The certificates of a file of the system.
+#[derive(Clone)]
+enum SystemFile {
+    Indexed(Arc<AnchorIndex>),
+    /// The file has certificates with trust settings.
+    Decoded(Vec<X509>),
+}
+
 /// The certificates of a file of the system, from memory while the file has not changed; or the reason why there are
 /// none.
-fn parsed(path: &Path, files: &Files) -> Result<Vec<X509>, Unusable> {
-    type Known = HashMap<PathBuf, (Stamp, Vec<X509>)>;
+fn known_or_read(path: &Path, files: &Files) -> Result<SystemFile, Unusable> {
+    type Known = HashMap<PathBuf, (Stamp, SystemFile)>;
     static KNOWN: OnceLock<Mutex<Known>> = OnceLock::new();
     let stamp = fs::metadata(path).ok().as_ref().map(Stamp::of);
     let known = || KNOWN.get_or_init(Mutex::default).lock();
-    if let Some((_, certificates)) = known().get(path).filter(|(at, _)| Some(*at) == stamp) {
-        return Ok(certificates.clone());
+    if let Some((_, file)) = known().get(path).filter(|(at, _)| Some(*at) == stamp) {
+        return Ok(file.clone());
     }
     // The file is read with the lock released: two threads may both read it, with equal results.
     let file = files.read_also(path).map_err(|unread| {
@@ -493,22 +536,29 @@ fn parsed(path: &Path, files: &Files) -> Result<Vec<X509>, Unusable> {
             Unusable::Limited,
         )
     })?;
-    let certificates = files::whole_certificates(&file.bytes)
-        .map_err(|error| PlaceProblem::Certificates(error.problem))?;
-    if anchors_among(&certificates) == 0 {
-        return Err(PlaceProblem::NoAnchor.into());
-    }
+    let read = match AnchorIndex::of_pem(&file.bytes) {
+        Some(index) => SystemFile::Indexed(Arc::new(index)),
+        None => {
+            let certificates = files::whole_certificates(&file.bytes)
+                .map_err(|error| PlaceProblem::Certificates(error.problem))?;
+            if anchors_among(&certificates) == 0 {
+                return Err(PlaceProblem::NoAnchor.into());
+            }
+            SystemFile::Decoded(certificates)
+        }
+    };
     if let Some(stamp) = stamp {
-        known().insert(path.to_owned(), (stamp, certificates.clone()));
+        known().insert(path.to_owned(), (stamp, read.clone()));
     }
-    Ok(certificates)
+    Ok(read)
 }
 
 #[cfg(feature = "bundled-roots")]
-fn bundled_anchors(store: &mut AnchorStore) -> Result<TrustAnchors> {
-    let certificates = pem::certificates(include_bytes!("../../../vendor-certs/mozilla-roots.pem"))
-        .map_err(internal)?;
-    let count = certificates.len();
-    store.add_all(certificates).map_err(internal)?;
-    Ok(TrustAnchors::Bundled { count })
+fn bundled_anchors(store: &mut AnchorStore) -> Option<TrustAnchors> {
+    static BUNDLED: OnceLock<Option<Arc<AnchorIndex>>> = OnceLock::new();
+    let text = include_bytes!("../../../vendor-certs/mozilla-roots.pem");
+    let index = BUNDLED.get_or_init(|| AnchorIndex::of_pem(text).map(Arc::new));
+    let index = index.as_ref()?;
+    store.roots.indexes.push(Arc::clone(index));
+    Some(TrustAnchors::Bundled { count: index.len() })
 }
