@@ -74,8 +74,9 @@ bench-compression: setup ## Compare pings with and without compression
 bench-topology: setup ## Measure a client of 1, 10 and 200 servers at rest (3 minutes)
 	cargo bench $(LOCKED) --bench topology
 
+# TABLES selects some: handshakes, rest, threads, limits.
 bench-scale: setup ## Measure 1 to 1000 connections and 1 to 256 threads (5 minutes)
-	cargo bench $(LOCKED) --bench scale
+	cargo bench $(LOCKED) --bench scale$(if $(TABLES), -- $(TABLES))
 
 # PART divides the numbers of documents and the size of the file: make bench-memory PART=100.
 bench-memory: setup ## Measure the peak memory of many writes and of large files (2 minutes)

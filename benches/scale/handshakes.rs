@@ -15,6 +15,7 @@ const ROUNDS: usize = 5;
 
 /// Prints the number of connections per second, if this number is needed at once.
 pub(crate) fn print(servers: &Servers, counts: &[u32]) {
+    println!();
     println!(
         "| connections | `maxConnecting` | full, a second | client's CPU, each | resumed, a second | client's CPU, each | share that was resumed | cores busy with full ones | the server's share |"
     );

@@ -67,6 +67,7 @@ pub(crate) fn print(servers: &Servers, each: &Each) {
         ),
     ];
     limits.sort_by(|a, b| a.1.total_cmp(&b.1));
+    println!();
     println!("| limit, the first one first | connections |");
     println!("|---|---|");
     let client = Client::connect(&servers.resuming).unwrap();
@@ -83,7 +84,11 @@ pub(crate) fn print(servers: &Servers, each: &Each) {
         "| waiting to be accepted: {} (`somaxconn`) | none: `maxConnecting` at a time |",
         backlog()
     );
-    let uri = format!("{}&maxPoolSize=0&maxConnecting=8", servers.resuming);
+    // A thread that cannot establish a connection waits for one of another thread, for this time.
+    let uri = format!(
+        "{}&maxPoolSize=0&maxConnecting=8&waitQueueTimeoutMS=1000",
+        servers.resuming
+    );
     let output = with_descriptors(FEW).args([WORD, &uri]).output().unwrap();
     println!(
         "\nWith {FEW} descriptors: {}",

@@ -42,21 +42,35 @@ fn main() {
         ["serve"] => server::serve(),
         [rest::WORD, count, uri] => rest::look(count.parse().unwrap(), uri),
         [limits::WORD, uri] => limits::meet(uri),
-        _ => measure(),
+        // cargo adds `--bench`.
+        tables => measure(tables.iter().filter(|word| **word != "--bench").copied()),
     }
 }
 
-fn measure() {
+/// Prints the tables of these names, or all tables.
+fn measure<'a>(tables: impl Iterator<Item = &'a str>) {
+    let tables: Vec<&str> = tables.collect();
+    for table in &tables {
+        assert!(TABLES.contains(table), "no table {table}: {TABLES:?}");
+    }
+    let is_wanted = |table: &str| tables.is_empty() || tables.contains(&table);
     limits::raise_descriptors();
     let servers = Servers::start();
-    println!("{} processors\n", available_parallelism().unwrap());
-    handshakes::print(&servers, &CONNECTIONS);
-    println!();
-    let each = rest::print(&servers, &CONNECTIONS);
-    println!();
-    let own = THREADS.map(|threads| (threads, threads));
-    let shared = FEW.map(|connections| (THREADS[THREADS.len() - 1], connections));
-    threads::print(&servers, &[&own[..], &shared].concat());
-    println!();
-    limits::print(&servers, &each);
+    println!("{} processors", available_parallelism().unwrap());
+    if is_wanted("handshakes") {
+        handshakes::print(&servers, &CONNECTIONS);
+    }
+    let each =
+        (is_wanted("rest") || is_wanted("limits")).then(|| rest::print(&servers, &CONNECTIONS));
+    if is_wanted("threads") {
+        let own = THREADS.map(|threads| (threads, threads));
+        let shared = FEW.map(|connections| (THREADS[THREADS.len() - 1], connections));
+        threads::print(&servers, &[&own[..], &shared].concat());
+    }
+    if let Some(each) = each.filter(|_| is_wanted("limits")) {
+        limits::print(&servers, &each);
+    }
 }
+
+/// The names of the tables.
+const TABLES: [&str; 4] = ["handshakes", "rest", "threads", "limits"];

@@ -34,6 +34,7 @@ pub(crate) struct Each {
 
 /// Prints a row for each number of connections; returns the cost of one in the last row.
 pub(crate) fn print(servers: &Servers, counts: &[u32]) -> Each {
+    println!();
     println!(
         "| connections | made in the background in | memory, each | threads | descriptors | CPU, kept | CPU, replaced every 10 s |"
     );

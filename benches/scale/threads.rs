@@ -19,6 +19,7 @@ const ROUND: Duration = Duration::from_secs(1);
 
 /// Prints a row for each pair of a number of threads and a number of connections.
 pub(crate) fn print(servers: &Servers, pairs: &[(usize, usize)]) {
+    println!();
     println!(
         "| threads | connections | pings a second | CPU of a ping, client's | check-out, median | p99 | cores busy | the server's share |"
     );
