@@ -7,6 +7,7 @@ mod connection;
 mod messages;
 
 use std::any::Any;
+use std::cell::OnceCell;
 use std::fs;
 use std::process::ExitCode;
 use std::sync::{Arc, Condvar, Mutex};
@@ -28,8 +29,15 @@ fn main() -> ExitCode {
 }
 
 struct Floor {
-    port: u16,
-    context: SslContext,
+    target: Target,
+    /// Built when it is needed, so that `build` is the first use of OpenSSL in its process.
+    context: OnceCell<SslContext>,
+}
+
+impl Floor {
+    fn context(&self) -> &SslContext {
+        self.context.get_or_init(|| context(&self.target))
+    }
 }
 
 /// A client: its connection, and its source.
@@ -44,16 +52,16 @@ impl Peer for Floor {
 
     fn new(target: &Target) -> Self {
         Self {
-            port: target.port,
-            context: context(target),
+            target: target.clone(),
+            context: OnceCell::new(),
         }
     }
 
     fn open(&self, _: &str) -> Client {
         Client {
-            port: self.port,
-            context: self.context.clone(),
-            connection: Connection::new(&self.context, self.port),
+            port: self.target.port,
+            context: self.context().clone(),
+            connection: Connection::new(self.context(), self.target.port),
         }
     }
 
@@ -67,7 +75,7 @@ impl Peer for Floor {
     }
 
     fn crew(&self, threads: usize, connections: usize) -> Vec<Pinger> {
-        let made = (0..connections).map(|_| Connection::new(&self.context, self.port));
+        let made = (0..connections).map(|_| Connection::new(self.context(), self.target.port));
         if threads == connections {
             return made.map(own).collect();
         }
@@ -125,7 +133,7 @@ impl Peer for Floor {
 
     fn idle(&self, count: usize) -> Box<dyn Any> {
         let connections = (0..count).map(|_| {
-            let mut connection = Connection::new(&self.context, self.port);
+            let mut connection = Connection::new(self.context(), self.target.port);
             connection.ping();
             connection
         });
