@@ -20,6 +20,7 @@ mod time_limit;
 mod user_rejection;
 
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -32,7 +33,7 @@ pub(crate) use self::establish::{
 };
 use self::hello::HelloName;
 pub(crate) use self::metadata::is_function;
-pub(crate) use self::monitoring::{CheckConnection, HelloExchange};
+pub(crate) use self::monitoring::{CheckConnection, HelloExchange, SentHello};
 #[cfg(feature = "_internals")]
 pub(crate) use self::overload::label as label_overload;
 pub(crate) use self::state_change::StateChange;
@@ -218,6 +219,22 @@ impl Connection {
         self.socket().set_waits(true).is_ok() && is_silent
     }
 
+    /// Returns true if a part of a reply was read from the socket and is still in a buffer.
+    fn has_buffered_input(&self) -> bool {
+        let is_pending = match self.stream.get_ref() {
+            Stream::Plain(_) => false,
+            Stream::Tls(stream) => stream.has_pending(),
+        };
+        is_pending || !self.stream.buffer().is_empty()
+    }
+
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self.stream.get_ref() {
+            Stream::Plain(socket) => socket.as_fd(),
+            Stream::Tls(stream) => stream.get_ref().as_fd(),
+        }
+    }
+
     fn socket(&mut self) -> &mut Socket {
         self.stream.get_mut().socket()
     }
@@ -231,6 +248,16 @@ impl Connection {
     /// The handle that interrupts this connection from another thread.
     pub(crate) fn interrupt(&self) -> &Arc<Interrupt> {
         &self.interrupt
+    }
+
+    /// Frees the buffers, which later commands allocate again.
+    pub(crate) fn release_memory(&mut self) {
+        self.buffer = Vec::new();
+        self.compressed = Vec::new();
+        self.spare = Vec::new();
+        if let Stream::Tls(stream) = self.stream.get_mut() {
+            stream.free_buffers();
+        }
     }
 
     /// Marks the connection as perished if it was interrupted after its last exchange had ended.

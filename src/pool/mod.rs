@@ -98,6 +98,9 @@ pub(crate) trait Pooled: Send + 'static {
 
     /// Returns false if the peer has closed the connection, as far as that can be detected without waiting.
     fn is_open(&mut self) -> bool;
+
+    /// Frees the memory that the connection does not need until it is used again.
+    fn release_memory(&mut self) {}
 }
 
 impl Pooled for Box<Connection> {
@@ -107,6 +110,10 @@ impl Pooled for Box<Connection> {
 
     fn is_open(&mut self) -> bool {
         Connection::is_open(self)
+    }
+
+    fn release_memory(&mut self) {
+        Connection::release_memory(self);
     }
 }
 
@@ -280,6 +287,12 @@ impl<D: Dial> Pool<D> {
         if let (Some(maintenance), Phase::Ready) = (&self.maintenance, phase) {
             maintenance.start(self);
         }
+    }
+
+    /// Frees the buffers of connections that have not been used lately. Each check of the server calls this.
+    pub(crate) fn release_memory(&self) {
+        self.queue
+            .each_idle_for(MEMORY_KEPT_FOR, Instant::now(), Pooled::release_memory);
     }
 
     /// Establishes the connection of a lease for an operation, which may be cancelled meanwhile.
@@ -698,6 +711,9 @@ impl<D: Dial> Drop for PendingConnection<'_, D> {
 
 /// The maximum idle time after which a connection is handed out without a check of its socket: 1 s.
 const CHECKED_WHEN_IDLE_FOR: Duration = Duration::from_secs(1);
+
+/// The idle time after which a connection's buffers are freed.
+const MEMORY_KEPT_FOR: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests;

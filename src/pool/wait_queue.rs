@@ -9,7 +9,7 @@
 //! The lock guards only the [`State`]: no dial, close or event happens under it. Connections that leave the pool are
 //! returned to the caller.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::state::{
     CheckOutStep, CloseReason, Closing, Counts, Lease, Limits, Phase, ServiceId, State,
@@ -256,6 +256,11 @@ impl<C, H: Clone + Default> WaitQueue<C, H> {
     /// Closes the connections that have been idle for too long, and returns the time of the next check.
     pub(super) fn close_idle(&self, now: Instant) -> (Option<Instant>, Closed<C>) {
         self.act(now, |state| state.close_idle(now))
+    }
+
+    /// Calls `act`, which must be quick, with each connection that has been available for longer than `limit`.
+    pub(super) fn each_idle_for(&self, limit: Duration, now: Instant, act: impl FnMut(&mut C)) {
+        self.lock().each_idle_for(limit, now, act);
     }
 
     /// Returns true if a connection is stale.

@@ -278,6 +278,7 @@ impl Topology {
     pub(super) fn checked(&self, server: &Arc<Server>, description: ServerDescription) {
         self.background.retry();
         server.pool.maintain();
+        server.pool.release_memory();
         let mut locked = self.lock();
         let is_fit = description.is_compatible();
         if !locked.is_closed && locked.snapshot.has(server) {

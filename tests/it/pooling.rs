@@ -14,6 +14,7 @@ use mongotls::client::PoolState;
 use mongotls::{CauseCode, Client, Command, Cursor, Database, Error, ErrorKind, ServerAddress};
 use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, PkiDir};
 use mongotls_testbench::server::{ReplyFault, Server, ServerTls, fail_command};
+use openssl::ssl::SslVersion;
 use serde::Deserialize;
 
 use crate::common::{
@@ -21,6 +22,29 @@ use crate::common::{
     ping_on, plain_client, timed, while_busy,
 };
 use crate::things::{Thing, find, with_things};
+
+// --- idle connections ---
+
+/// A check of the server frees the buffers of connections that have been idle for a second.
+#[test]
+fn connections_are_used_again_after_their_buffers_are_freed() {
+    for version in [SslVersion::TLS1_2, SslVersion::TLS1_3] {
+        let bench = Bench::with(
+            KeyKind::EcP256,
+            |leaf| leaf,
+            |tls| tls.versions(version, version),
+        );
+        let client = bench.client("&heartbeatFrequencyMS=500&serverMonitoringMode=poll");
+        for size in [10, 100_000, 10] {
+            let ping = doc! { "ping": 1, "comment": "x".repeat(size) };
+            client.database("admin").run_command(ping).unwrap();
+            // Two checks, more than a second after the connection became idle.
+            thread::sleep(Duration::from_millis(2100));
+        }
+        let opened = bench.server.program_connections().len();
+        assert_eq!(opened, 1, "{version:?}");
+    }
+}
 
 // --- threads and the pool ---
 

@@ -115,6 +115,8 @@ unsafe extern "C" {
         context: *mut sys::X509_STORE_CTX,
     ) -> *mut sys::X509_CRL;
     pub(super) fn SSL_get0_peer_CA_list(ssl: *const sys::SSL) -> *const sys::stack_st_X509_NAME;
+    pub(super) fn SSL_free_buffers(ssl: *mut sys::SSL) -> c_int;
+    pub(super) fn SSL_has_pending(ssl: *const sys::SSL) -> c_int;
     pub(super) fn SSL_CTX_set_cert_cb(
         context: *mut sys::SSL_CTX,
         callback: Option<CertificateCallback>,

@@ -29,8 +29,8 @@ pub(crate) use self::ocsp::{
     single_responses,
 };
 pub(crate) use self::ssl::{
-    add_chain_certificate, expect_certificate_request, mark_shut_down, negotiated_group,
-    offer_session, requested_ca_names, saw_certificate_request, security_level,
+    add_chain_certificate, expect_certificate_request, free_buffers, has_pending, mark_shut_down,
+    negotiated_group, offer_session, requested_ca_names, saw_certificate_request, security_level,
     watch_certificate_requests,
 };
 pub(crate) use self::store::{

@@ -42,6 +42,19 @@ pub(crate) fn mark_shut_down(ssl: &SslRef) {
     unsafe { sys::SSL_set_shutdown(ssl.as_ptr(), SENT_AND_RECEIVED) }
 }
 
+/// Returns true if OpenSSL has read bytes from the socket that the program has not read from the connection.
+pub(crate) fn has_pending(ssl: &SslRef) -> bool {
+    // SAFETY: the connection is live for the call, which only reads from it.
+    unsafe { SSL_has_pending(ssl.as_ptr()) == 1 }
+}
+
+/// Frees the record buffers of a connection, unless they hold data. OpenSSL allocates them again when it needs them.
+pub(crate) fn free_buffers(ssl: &SslRef) {
+    // SAFETY: the connection is live for the call, which is not made by one of its callbacks. It does nothing while a
+    // buffer holds data.
+    unsafe { SSL_free_buffers(ssl.as_ptr()) };
+}
+
 /// Returns the names of the CAs that the server listed when it requested a client certificate.
 pub(crate) fn requested_ca_names(ssl: &SslRef) -> Vec<String> {
     // SAFETY: the connection is live for the call; the stack belongs to it, is borrowed only here, and may be null,

@@ -493,6 +493,24 @@ impl<C, H: Clone, W> State<C, H, W> {
         next
     }
 
+    /// Calls `act` with each connection that has been available for longer than `limit`.
+    pub(super) fn each_idle_for(
+        &mut self,
+        limit: Duration,
+        now: Instant,
+        mut act: impl FnMut(&mut C),
+    ) {
+        // Connections at the front were checked in first.
+        for slot in &self.available {
+            match &mut self.members[*slot] {
+                Some(member) if now.duration_since(member.since) > limit => {
+                    member.connection.iter_mut().for_each(&mut act);
+                }
+                _ => break,
+            }
+        }
+    }
+
     /// Returns an available connection or a lease for a new one, or `None` if neither is possible.
     fn serve(&mut self, now: Instant, handle: impl FnOnce() -> H) -> Option<CheckOutStep<C>> {
         while let Some(slot) = self.available.pop() {

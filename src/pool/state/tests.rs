@@ -867,3 +867,20 @@ fn a_dead_connection_is_replaced_by_the_next_best() {
         assert_eq!(pool.numbers(), [0; 4]);
     }
 }
+
+#[test]
+fn only_connections_that_are_available_for_long_are_visited() {
+    let now = Instant::now();
+    let mut pool = ready(LIMITS);
+    // Checked in at 0, 1 and 2 s.
+    pool.fill(3, now);
+    for (at, expected) in [(1, &[][..]), (2, &[1]), (3, &[1, 2]), (9, &[1, 2, 3])] {
+        let mut visited = Vec::new();
+        pool.each_idle_for(seconds(1), now + seconds(at), |id| visited.push(*id));
+        assert_eq!(visited, expected, "at {at} s");
+    }
+    assert_eq!(pool.start_check_out(now + seconds(9)), PoolStep::Reuse(3));
+    let mut visited = Vec::new();
+    pool.each_idle_for(seconds(1), now + seconds(99), |id| visited.push(*id));
+    assert_eq!(visited, [1, 2], "the third one is in use");
+}

@@ -28,6 +28,8 @@ impl RevocationFindings {
 
     /// Adds one piece of evidence that was looked for.
     pub(crate) fn add(&mut self, evidence: Evidence, result: EvidenceResult, duration: Duration) {
+        // Each connection keeps this list.
+        self.checks.reserve_exact(1);
         self.checks.push(EvidenceCheck {
             evidence,
             result,
