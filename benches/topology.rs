@@ -37,8 +37,8 @@ fn main() {
     let (hosts, ca_file) = servers.ready.split_once(' ').unwrap();
     let hosts: Vec<&str> = hosts.split(',').collect();
     println!(
-        "{:>8} {:>10} {:>9} {:>14} {:>18}",
-        "servers", "known in", "threads", "memory", "CPU at rest"
+        "{:>8} {:>10} {:>9} {:>14} {:>18} {:>22}",
+        "servers", "known in", "threads", "memory", "CPU at rest", "wake-ups, each server"
     );
     for count in [1, 10, MOST] {
         let uri = format!(
@@ -94,14 +94,17 @@ fn measure(count: usize, uri: &str) {
     // Until round trips are measured too.
     thread::sleep(Duration::from_secs(12));
     let (threads, memory) = (status("Threads:") - threads, status("VmRSS:") - memory);
-    let before = cpu_of_process();
+    let before = (cpu_of_process(), wake_ups());
     thread::sleep(REST);
-    let cpu = cpu_of_process() - before;
+    let (cpu, wake_ups) = (cpu_of_process() - before.0, wake_ups() - before.1);
+    #[allow(clippy::cast_precision_loss)]
+    let each = wake_ups as f64 / count as f64;
     println!(
-        "{count:>8} {:>7} ms {threads:>9} {:>10} KiB {:>12.2} ms/s",
+        "{count:>8} {:>7} ms {threads:>9} {:>10} KiB {:>12.2} ms/s {:>14.1} a minute",
         known_in.as_millis(),
         memory,
-        cpu.as_secs_f64() * 1000.0 / REST.as_secs_f64()
+        cpu.as_secs_f64() * 1000.0 / REST.as_secs_f64(),
+        each * 60.0 / REST.as_secs_f64()
     );
 }
 
@@ -110,6 +113,17 @@ fn status(key: &str) -> i64 {
     let text = fs::read_to_string("/proc/self/status").unwrap();
     let line = text.lines().find(|line| line.starts_with(key)).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// The number of times that a thread of this process has gone to sleep.
+fn wake_ups() -> u64 {
+    let tasks = fs::read_dir("/proc/self/task").unwrap();
+    let counts = tasks.filter_map(|task| {
+        let text = fs::read_to_string(task.ok()?.path().join("status")).ok()?;
+        let line = text.lines().find(|it| it.starts_with("voluntary"))?;
+        line.split_whitespace().nth(1)?.parse::<u64>().ok()
+    });
+    counts.sum()
 }
 
 /// The processor time of all threads of this process.

@@ -33,8 +33,8 @@ use crate::watch::{Reload, ReloadReason, Watcher};
 /// A client is cheap to clone: all clones share the same connections. Every method takes `&self`, so one client serves
 /// all threads of a program. All connections are closed when the last clone is dropped, or by [`close`](Client::close).
 ///
-/// For each server, a background thread checks it on a connection of its own. A second thread measures round trip times
-/// if the server reports changes by itself (MongoDB 4.4 and later). A command waits for a suitable server for at most
+/// For each server, a background thread checks it on a connection of its own. If the server reports changes by itself
+/// (MongoDB 4.4 and later), the thread measures round trip times on a second connection. A command waits for a suitable server for at most
 /// `serverSelectionTimeoutMS`. Further threads run only if an option needs them: to watch the files of TLS, for
 /// `minPoolSize` or `maxIdleTimeMS`, or to poll DNS (`mongodb+srv`).
 ///

@@ -33,7 +33,7 @@
 //! # The parts
 //!
 //! - [`Client`], [`Database`], [`Command`] and [`Cursor`] run commands. All threads of a program share a client. There
-//!   is no async runtime; two threads for each server check it and measure round trips.
+//!   is no async runtime; one thread for each server checks it and measures round trips.
 //! - [`ClientOptions`] configure a client, from a connection string ([`uri`]) or from a builder ([`options`]).
 //! - [`Error`] is the one error. The error of a failed connection has a [`Cause`]: a stable [code](CauseCode), the
 //!   facts, and a remedy for people ([`cause`]).

@@ -11,6 +11,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -88,6 +89,11 @@ impl Socket {
     /// Returns true if the process has forked since the connection was created, and this is the child.
     pub(crate) fn is_inherited(&self) -> bool {
         self.forks != fork::count()
+    }
+
+    /// The descriptor, to wait for input.
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.transport.as_fd()
     }
 
     /// Lets `interrupt` interrupt the socket. Fails if the interruption has already been requested.

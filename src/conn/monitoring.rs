@@ -14,12 +14,14 @@ use super::hello::check_command;
 use super::{Connection, check};
 use crate::address::ServerAddress;
 use crate::data::hello::{Hello, TopologyVersion};
-use crate::error::{Result, Stage};
+use crate::error::{Error, Result, Stage};
+use crate::ffi::fork;
+use crate::ffi::system::wait_until_readable;
 use crate::reason::sdam::SdamFailure;
 use crate::socket::Interrupt;
 use crate::time::{Deadline, TimeoutKind};
 use crate::wire::compress::Offered;
-use crate::wire::reply::{self, Expected};
+use crate::wire::reply::{self, Expected, ReadError};
 use crate::wire::request;
 
 /// See the [module documentation](self).
@@ -32,6 +34,23 @@ pub(crate) struct CheckConnection {
     version: Option<TopologyVersion>,
     /// The metadata that was sent to the server.
     metadata: Arc<RawDocumentBuf>,
+}
+
+/// A hello whose reply was not read yet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SentHello {
+    request_id: i32,
+    /// True if the server delays the reply until its state changes.
+    is_awaited: bool,
+    started: Instant,
+    deadline: Deadline,
+}
+
+impl SentHello {
+    /// The time until which the reply must arrive, or `None` if there is no limit.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.deadline.at()
+    }
 }
 
 /// A reply to hello.
@@ -100,19 +119,42 @@ impl Connector {
 impl CheckConnection {
     /// Sends hello and reads the reply, within `limit`, or without a limit if there is none.
     pub(crate) fn hello(&mut self, limit: Option<Duration>) -> Result<HelloExchange> {
-        self.exchange_hello(None, limit)
+        let sent = self.send_hello(limit)?;
+        self.receive(sent)
     }
 
-    /// Waits for a reply of another state than `known`, or until `interval` has passed at the server. `limit` is the
-    /// additional time for the network.
-    pub(crate) fn wait_for_change(
+    /// Sends hello. `limit` is the time until its reply.
+    pub(crate) fn send_hello(&mut self, limit: Option<Duration>) -> Result<SentHello> {
+        self.send(None, limit)
+    }
+
+    /// Requests a reply that the server sends when its state is not `known` any more, or after `interval`. Sends nothing
+    /// if the server sends further replies without a request. `limit` is the additional time for the network.
+    pub(crate) fn request_change(
         &mut self,
         known: TopologyVersion,
         interval: Duration,
         limit: Option<Duration>,
-    ) -> Result<HelloExchange> {
+    ) -> Result<SentHello> {
         let limit = limit.map(|limit| limit.saturating_add(interval));
-        self.exchange_hello(Some((known, interval)), limit)
+        self.send(Some((known, interval)), limit)
+    }
+
+    /// Waits until there is input on this connection or on the `other` one, but not longer than `until`. Returns on which
+    /// ones. The end of a connection counts as input.
+    pub(crate) fn wait_for_input(&self, other: Option<&Self>, until: Instant) -> [bool; 2] {
+        let has_input = |it: &Self| it.connection.has_buffered_input();
+        let buffered = [has_input(self), other.is_some_and(has_input)];
+        if buffered != [false; 2] {
+            return buffered;
+        }
+        let own = self.connection.as_fd();
+        let readable = fork::outside(|| match other {
+            Some(other) => wait_until_readable([own, other.connection.as_fd()], until),
+            None => wait_until_readable([own], until).map(|[own]| [own, false]),
+        });
+        // Reading waits too, and reports its own errors.
+        readable.unwrap_or([true, false])
     }
 
     /// The number of the connection.
@@ -140,55 +182,68 @@ impl CheckConnection {
         self.connection.hello.connection_id
     }
 
-    fn exchange_hello(
+    fn send(
         &mut self,
         awaited: Option<(TopologyVersion, Duration)>,
         limit: Option<Duration>,
-    ) -> Result<HelloExchange> {
+    ) -> Result<SentHello> {
         let connection = &mut self.connection;
         let started = Instant::now();
         let deadline = Deadline::after(started, limit, TimeoutKind::Connect);
-        let request_id = match self.more {
-            Some(id) => id,
-            None => {
-                let id = connection.next_request_id();
-                let body = check_command(connection.hello_name(), awaited);
-                let server_api = connection.server_api;
-                let more = |fields: &mut request::Fields<'_>| {
-                    fields.server_api(server_api);
-                    fields.text("$db", "admin");
-                };
-                let size = crate::wire::MAX_MESSAGE_SIZE;
-                request::encode_msg(&mut connection.buffer, id, &body, more, &[], size)
-                    .map_err(|error| connection.too_large(error))?;
-                if awaited.is_some() {
-                    request::allow_exhaust(&mut connection.buffer);
-                }
-                id
-            }
+        let is_awaited = awaited.is_some();
+        if let Some(request_id) = self.more {
+            return Ok(SentHello {
+                request_id,
+                is_awaited,
+                started,
+                deadline,
+            });
+        }
+        let request_id = connection.next_request_id();
+        let body = check_command(connection.hello_name(), awaited);
+        let server_api = connection.server_api;
+        let more = |fields: &mut request::Fields<'_>| {
+            fields.server_api(server_api);
+            fields.text("$db", "admin");
         };
+        let size = crate::wire::MAX_MESSAGE_SIZE;
+        request::encode_msg(&mut connection.buffer, request_id, &body, more, &[], size)
+            .map_err(|error| connection.too_large(error))?;
+        if is_awaited {
+            request::allow_exhaust(&mut connection.buffer);
+        }
+        let sent = connection.exchange_by(&[], Some(deadline), false, |_| Ok(()));
+        sent.map_err(|failure| self.failed(failure, deadline))?;
+        Ok(SentHello {
+            request_id,
+            is_awaited,
+            started,
+            deadline,
+        })
+    }
+
+    /// Reads the reply, until the deadline of the request.
+    pub(crate) fn receive(&mut self, sent: SentHello) -> Result<HelloExchange> {
+        let SentHello {
+            request_id,
+            is_awaited,
+            started,
+            deadline,
+        } = sent;
         let expected = Expected {
             request_id,
             offered: Offered::NONE,
         };
+        let connection = &mut self.connection;
         // The buffer is empty, so nothing is sent.
-        let outcome = connection.exchange_by(&[], Some(deadline), true, |stream| match awaited {
-            Some(_) => reply::read_one_of_many(Vec::new(), stream, expected, None),
-            None => reply::read(stream, expected).map(|reply| (reply, None)),
-        });
-        let (reply, more) = outcome.map_err(|failure| {
-            let error = connection.explain(
-                failure,
-                Stage::Command,
-                "a check of the server",
-                Some(deadline),
-            );
-            match error.is_timeout() {
-                true => error.with_cause(SdamFailure::CheckTimeout(deadline.elapsed())),
-                false => error,
-            }
-        })?;
+        let outcome =
+            connection.exchange_by(&[], Some(deadline), true, |stream| match is_awaited {
+                true => reply::read_one_of_many(Vec::new(), stream, expected, None),
+                false => reply::read(stream, expected).map(|reply| (reply, None)),
+            });
+        let (reply, more) = outcome.map_err(|failure| self.failed(failure, deadline))?;
         self.more = more;
+        let connection = &mut self.connection;
         check(&reply).map_err(|error| error.with_server(&connection.server))?;
         let hello = Hello::read(&reply);
         self.version = hello.topology_version;
@@ -198,5 +253,16 @@ impl CheckConnection {
             reply,
             took: started.elapsed(),
         })
+    }
+
+    fn failed(&mut self, failure: ReadError, deadline: Deadline) -> Error {
+        let (stage, what) = (Stage::Command, "a check of the server");
+        let error = self
+            .connection
+            .explain(failure, stage, what, Some(deadline));
+        match error.is_timeout() {
+            true => error.with_cause(SdamFailure::CheckTimeout(deadline.elapsed())),
+            false => error,
+        }
     }
 }

@@ -3,9 +3,8 @@
 #![allow(unsafe_code)]
 
 use std::ffi::CString;
-use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Instant;
 
 use libc::{c_int, c_void};
@@ -116,25 +115,30 @@ pub(crate) fn start_thread(name: &str, work: Box<dyn FnOnce() + Send>) -> io::Re
     started
 }
 
-/// Waits until a file can be read without blocking, or is at its end. Returns false if `until` is reached first.
+/// Waits until one of the files can be read without blocking, or is at its end. Returns which ones are; none if `until`
+/// is reached first.
 ///
 /// # Errors
 /// The system's errors.
-pub(crate) fn wait_until_readable(file: &File, until: Instant) -> io::Result<bool> {
+pub(crate) fn wait_until_readable<const N: usize>(
+    files: [BorrowedFd<'_>; N],
+    until: Instant,
+) -> io::Result<[bool; N]> {
+    let count = libc::nfds_t::try_from(N).map_err(io::Error::other)?;
+    let mut entries = files.map(|file| libc::pollfd {
+        fd: file.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    });
     loop {
         let remaining = until.saturating_duration_since(Instant::now());
         // Rounded up, so that the last wait does not end a moment early and then repeat without a pause.
         let millis = c_int::try_from(remaining.as_millis().saturating_add(1)).unwrap_or(c_int::MAX);
-        let mut entry = libc::pollfd {
-            fd: file.as_raw_fd(),
-            events: libc::POLLIN,
-            revents: 0,
-        };
-        // SAFETY: the one entry is live and writable during the call, and its descriptor belongs to an open file.
-        match unsafe { libc::poll(&raw mut entry, 1, millis) } {
-            0 if until <= Instant::now() => return Ok(false),
+        // SAFETY: the entries are live and writable during the call, and the descriptors belong to open files.
+        match unsafe { libc::poll(entries.as_mut_ptr(), count, millis) } {
+            0 if until <= Instant::now() => return Ok([false; N]),
             0 => {}
-            1.. => return Ok(true),
+            1.. => return Ok(entries.map(|entry| entry.revents != 0)),
             _ => match io::Error::last_os_error() {
                 error if error.kind() == io::ErrorKind::Interrupted => {}
                 error => return Err(error),

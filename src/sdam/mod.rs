@@ -17,7 +17,8 @@
 //! | `server.rs` | one server: its pool, its monitor |
 //! | `attempt.rs` | the progress of a monitor's attempt to connect |
 //! | `pushes.rs` | the rate at which a server may push replies |
-//! | `monitor.rs` `control.rs` | the threads that check a server, and their control by other threads |
+//! | `monitor.rs` `control.rs` | the thread that checks a server, and its control by other threads |
+//! | `measurement.rs` | its measurement of round trips while it waits for the server |
 //! | `heartbeat.rs` | the events of checks: each start has one end |
 //! | `handover.rs` | the connection of the first check, which is handed over to the pool |
 //! | `verdict.rs` | the decision whether waiting for a server can help |
@@ -33,6 +34,7 @@ mod effects;
 pub(crate) mod errors;
 mod handover;
 mod heartbeat;
+mod measurement;
 mod monitor;
 mod pushes;
 pub(crate) mod rtt;

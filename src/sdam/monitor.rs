@@ -1,30 +1,32 @@
-//! The threads that check a server.
+//! The thread that checks a server.
 //!
 //! The monitor opens its own connection, whose hello is the first check. (It may [hand over](super::handover) that
 //! connection, and open another one for the next check.) If the server supports streaming, each further check waits
 //! at the server until its state changes, so that changes are reported at once. Otherwise the monitor sends a hello
-//! every `heartbeatFrequencyMS`. A check that waits at the server does not measure a round trip. Therefore a second
-//! thread sends a hello at that interval on its own connection. It starts one interval after the first check; until
-//! then the monitor's own hello is the measurement.
+//! every `heartbeatFrequencyMS`. A check that waits at the server does not measure a round trip. Therefore the monitor
+//! [measures](super::measurement) on a second connection meanwhile.
 //!
-//! Neither thread keeps the topology alive, and [`Control::end`] stops both. Source: "Server Monitoring".
+//! The thread does not keep the topology alive, and [`Control::end`](super::control::Control::end) stops it. Source:
+//! "Server Monitoring".
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use super::control::{Begin, Control, End, MIN_HEARTBEAT_FREQUENCY};
+use super::control::{Begin, End, MIN_HEARTBEAT_FREQUENCY};
 use super::description::ServerDescription;
 use super::errors::CheckEffect;
+use super::measurement::Measurement;
 use super::pushes::Pushes;
 use super::server::Server;
 use super::topology::Topology;
 use crate::conn::{CheckConnection, Connector, HelloExchange};
+use crate::data::hello::TopologyVersion;
 use crate::error::{Error, Result, Stage};
 use crate::event::{self, MonitoringConnection};
 use crate::ffi::fork;
 use crate::ffi::thread;
 use crate::limit::Limit;
-use crate::logging::{debug, warn};
+use crate::logging::warn;
 use crate::reason::io::{LimitedAction, LocalLimit};
 
 /// The settings that the threads of all servers share.
@@ -54,8 +56,7 @@ struct Monitor {
     pushes: Pushes,
     /// True if the server pushed too many replies. It is then polled until a check fails.
     is_flooding: bool,
-    /// True if the thread that measures round trips has been started.
-    measures: bool,
+    measurement: Measurement,
     /// The number of forks of the process when the monitor was started.
     forks: u64,
 }
@@ -77,6 +78,8 @@ pub(super) fn start(
     let Some(alive) = topology.upgrade() else {
         return;
     };
+    let weak = Weak::clone(topology);
+    let next_id = Arc::new(move || Some(weak.upgrade()?.next_monitoring_id()));
     let monitor = Monitor {
         topology: Weak::clone(topology),
         server: Arc::clone(server),
@@ -86,7 +89,13 @@ pub(super) fn start(
         may_offer: settings.hands_over,
         pushes: Pushes::new(settings.interval),
         is_flooding: false,
-        measures: false,
+        measurement: Measurement::new(
+            next_id,
+            server,
+            connector,
+            settings.interval,
+            settings.limit,
+        ),
         forks: fork::count(),
     };
     let started = alive
@@ -121,11 +130,11 @@ impl Monitor {
 
     fn check_until_the_end(&mut self) {
         if self.is_inherited() {
-            std::mem::forget(self.connection.take());
+            self.abandon();
             return;
         }
-        // The state of the connection is unknown after a panic.
-        self.connection = None;
+        // The state of the connections is unknown after a panic.
+        self.disconnect();
         let server = Arc::clone(&self.server);
         let control = &server.control;
         loop {
@@ -133,25 +142,25 @@ impl Monitor {
                 Begin::AsBefore => self.take_back(),
                 Begin::Anew => {
                     drop(server.handover.take_back());
-                    self.connection = None;
+                    self.disconnect();
                 }
                 Begin::Never => return,
             }
             let outcome = self.check();
             if self.is_inherited() {
                 // The listener has forked on this thread, and this is the child: nothing is left to do here.
-                std::mem::forget(self.connection.take());
+                self.abandon();
                 return;
             }
             let end = control.finish();
             if outcome.is_err() {
-                self.connection = None;
+                self.disconnect();
             }
             let pause = match (end, outcome) {
                 (End::Ended, _) => return,
                 // The thread that cancelled the check has already updated the server's description.
                 (End::Cancelled, _) => {
-                    self.connection = None;
+                    self.disconnect();
                     Some(self.settings.interval)
                 }
                 (End::OfItself, Ok(checked)) => self.succeeded(&checked),
@@ -161,6 +170,18 @@ impl Monitor {
                 return;
             }
         }
+    }
+
+    /// Closes both connections.
+    fn disconnect(&mut self) {
+        self.connection = None;
+        self.measurement.close();
+    }
+
+    /// Leaves both connections to the parent, in a forked child.
+    fn abandon(&mut self) {
+        std::mem::forget(self.connection.take());
+        self.measurement.abandon();
     }
 
     /// Offers the connection to the pool, if the pool waits for the server and can use it. Returns true if it was
@@ -196,10 +217,6 @@ impl Monitor {
         event::begin_operation();
         let awaited = self.connection.as_ref().and_then(CheckConnection::version);
         let awaited = awaited.filter(|_| self.streams());
-        if awaited.is_some() && !self.measures {
-            self.measures = true;
-            self.measure();
-        }
         let (id, server_connection_id) = match &self.connection {
             Some(open) => (open.id(), open.server_connection_id()),
             None => (self.next_id(), None),
@@ -237,10 +254,7 @@ impl Monitor {
                 })
             }
             (Some(open), Some(version)) => {
-                let MonitorSettings {
-                    interval, limit, ..
-                } = self.settings;
-                open.wait_for_change(version, interval, limit)
+                wait_for_change(open, version, &self.settings, &mut self.measurement)
             }
             (Some(open), None) => open.hello(self.settings.limit),
         };
@@ -289,7 +303,7 @@ impl Monitor {
                 "{} pushes answers to hello without pause, and is polled from now on", self.server.address()
             );
             self.is_flooding = true;
-            self.connection = None;
+            self.disconnect();
         }
         let is_streaming = self.streams() && answer.hello.topology_version.is_some();
         match (is_streaming, is_offered) {
@@ -325,59 +339,26 @@ impl Monitor {
         let topology = self.topology.upgrade();
         topology.map_or(0, |topology| topology.next_monitoring_id())
     }
-
-    /// Starts the thread that measures round trips.
-    fn measure(&self) {
-        let (topology, server) = (Weak::clone(&self.topology), Arc::clone(&self.server));
-        let (connector, settings) = (Arc::clone(&self.connector), self.settings.clone());
-        let Some(alive) = topology.upgrade() else {
-            return;
-        };
-        let run = move || {
-            let what = format!("the measurement of round trips to {}", server.address());
-            thread::restart_after_panics(
-                &what,
-                || measure(&topology, &server, &connector, &settings),
-                || server.control.pause(settings.interval),
-            );
-        };
-        // If this fails, the thread is started later.
-        let _ = alive.background().start("mongotls-rtt", run);
-    }
 }
 
-/// Measures a round trip at each interval. Failures are ignored, because the monitor has its own checks.
-fn measure(
-    topology: &Weak<Topology>,
-    server: &Server,
-    connector: &Connector,
+/// Waits until the state of the server is not `known` any more, and measures round trips meanwhile.
+fn wait_for_change(
+    open: &mut CheckConnection,
+    known: TopologyVersion,
     settings: &MonitorSettings,
-) {
-    let control: &Control = &server.control;
-    let mut open: Option<CheckConnection> = None;
-    while control.pause(settings.interval) {
-        let outcome = match &mut open {
-            Some(connection) => connection.hello(settings.limit),
-            None => {
-                let Some(topology) = topology.upgrade() else {
-                    return;
-                };
-                let id = topology.next_monitoring_id();
-                drop(topology);
-                let interrupt = control.renew_other();
-                let opened = connector.open_for_checks(server.address(), id, &interrupt, &mut ());
-                opened.map(|(connection, answer)| {
-                    open = Some(connection);
-                    answer
-                })
-            }
-        };
-        match outcome {
-            Ok(answer) => server.round_trip_times().record(answer.took),
-            Err(error) => {
-                open = None;
-                debug!(target: "mongotls::topology", "no round trip measured: {error}");
-            }
+    measurement: &mut Measurement,
+) -> Result<HelloExchange> {
+    const LONG: Duration = Duration::from_secs(3600);
+    let sent = open.request_change(known, settings.interval, settings.limit)?;
+    loop {
+        let now = Instant::now();
+        let until = [sent.deadline(), measurement.next(), now.checked_add(LONG)];
+        let until = until.into_iter().flatten().min().unwrap_or(now);
+        let [has_changed, is_measured] = open.wait_for_input(measurement.waiting(), until);
+        let is_over = sent.deadline().is_some_and(|end| end <= Instant::now());
+        if has_changed || is_over {
+            return open.receive(sent);
         }
+        measurement.step(is_measured);
     }
 }

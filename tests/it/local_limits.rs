@@ -303,7 +303,7 @@ fn threads_that_cannot_be_started_are_started_later() {
     let begun = Instant::now();
     ping_on(&client).unwrap();
     ping_on(&named).unwrap();
-    let wanted = ["mongotls-monito", "mongotls-rtt", "mongotls-pool"];
+    let wanted = ["mongotls-monito", "mongotls-pool"];
     while !wanted
         .iter()
         .all(|name| names_of_threads().iter().any(|it| it == name))

@@ -71,6 +71,7 @@ mod replies;
 mod resumption;
 mod retries;
 mod rotation;
+mod round_trips;
 mod sdam_prose;
 mod seeds;
 mod session_guide;

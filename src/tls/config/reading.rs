@@ -9,6 +9,7 @@
 
 use std::fs::{self, File, FileType, OpenOptions};
 use std::io::{self, Read};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -336,7 +337,7 @@ fn read_all(
     let mut bytes = Zeroizing::new(Vec::with_capacity(size + PIECE));
     let mut must_wait = is_pipe;
     loop {
-        if must_wait && !wait_until_readable(file, bounds.until).map_err(by_system)? {
+        if must_wait && !wait_until_readable([file.as_fd()], bounds.until).map_err(by_system)?[0] {
             return Err(ReadProblem::PipeStalled(bounds.wait_limit).into());
         }
         let filled = bytes.len();
