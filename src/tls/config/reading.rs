@@ -328,26 +328,31 @@ fn read_all(
     is_pipe: bool,
     bounds: &Bounds,
 ) -> Result<Zeroizing<Vec<u8>>, Unread> {
-    const PIECE: usize = 64 << 10;
+    // Small enough for the caches of the processor.
+    const LARGEST_PIECE: usize = 64 << 10;
+    // Enough for most pipes, and for files whose size the system does not tell.
+    const SMALLEST: usize = 4 << 10;
     let too_large = || Unread::from(ReadProblem::LargerThan(bounds.largest));
     let by_system = |error: io::Error| Unread::by_system(&error);
     if size > bounds.largest {
         return Err(too_large());
     }
-    let mut bytes = Zeroizing::new(Vec::with_capacity(size + PIECE));
+    // One more byte, so that the read that finds the end has room.
+    let mut bytes = Zeroizing::new(Vec::with_capacity((size + 1).max(SMALLEST)));
     let mut must_wait = is_pipe;
     loop {
         if must_wait && !wait_until_readable([file.as_fd()], bounds.until).map_err(by_system)?[0] {
             return Err(ReadProblem::PipeStalled(bounds.wait_limit).into());
         }
         let filled = bytes.len();
-        if bytes.capacity() - filled < PIECE {
+        if bytes.capacity() == filled {
             // The vector must not grow by itself, which would leave a copy of a key behind.
             let mut larger = Zeroizing::new(Vec::with_capacity(2 * bytes.capacity()));
             larger.extend_from_slice(&bytes);
             bytes = larger;
         }
-        bytes.resize(filled + PIECE, 0);
+        let piece = LARGEST_PIECE.min(bytes.capacity() - filled);
+        bytes.resize(filled + piece, 0);
         let outcome = file.read(&mut bytes[filled..]);
         bytes.truncate(filled + outcome.as_ref().map_or(0, |length| *length));
         must_wait = is_pipe;
