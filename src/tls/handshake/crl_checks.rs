@@ -154,13 +154,13 @@ mod tests {
 
     use libc::c_int;
     use mongotls_testbench::pki::{
-        Ca, CrlSpec, Identity, KeyKind, LeafSpec, PkiDir, Revocation, Validity,
+        Ca, CaSpec, CrlSpec, Identity, KeyKind, LeafSpec, PkiDir, Revocation, Validity,
     };
     use mongotls_testbench::server::{Server, ServerTls};
     use openssl::ssl::{HandshakeError, Ssl};
     use openssl_sys::{
         X509_V_ERR_CERT_REVOKED, X509_V_ERR_CRL_HAS_EXPIRED, X509_V_ERR_CRL_SIGNATURE_FAILURE,
-        X509_V_OK,
+        X509_V_ERR_KEYUSAGE_NO_CRL_SIGN, X509_V_OK,
     };
 
     use super::super::loaded::Loaded;
@@ -256,6 +256,26 @@ mod tests {
         assert_ne!(expected, X509_V_OK);
         assert_eq!(verify(&warm, &of_namesake), expected);
         assert_eq!((count(&warm), count(&fresh)), (1, 0));
+    }
+
+    /// A CA that was certified twice, the second time without the right to sign CRLs.
+    #[test]
+    fn another_certificate_of_the_issuer_is_checked_too() {
+        let root = Ca::root("root", KeyKind::EcP256);
+        let ca = root.intermediate("CA", KeyKind::EcP256);
+        let renewed = CaSpec::new("CA").key(ca.key()).without_crl_sign();
+        let renewed = renewed.issued_by(&root);
+        let before = ca.issue(LeafSpec::local_server());
+        let mut after = before.clone();
+        after.chain = renewed.chain().to_vec();
+        let [before, after] = [&before, &after].map(server);
+        let context = context(&[&root], ca.crl());
+        for _ in 0..2 {
+            assert_eq!(verify(&context, &before), X509_V_OK);
+            let expected = X509_V_ERR_KEYUSAGE_NO_CRL_SIGN;
+            assert_eq!(verify(&context, &after), expected);
+        }
+        assert_eq!(count(&context), 1);
     }
 
     #[test]

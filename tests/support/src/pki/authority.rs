@@ -105,6 +105,7 @@ pub struct CaSpec {
     digest: Digest,
     basic_constraints: BasicConstraints,
     may_sign_certificates: bool,
+    may_sign_crls: bool,
     permitted_dns: Vec<String>,
     excluded_dns: Vec<String>,
     more: Vec<(String, bool, Vec<u8>)>,
@@ -123,6 +124,7 @@ impl CaSpec {
             digest: Digest::default(),
             basic_constraints: BasicConstraints::Ca(None),
             may_sign_certificates: true,
+            may_sign_crls: true,
             permitted_dns: Vec::new(),
             excluded_dns: Vec::new(),
             more: Vec::new(),
@@ -147,6 +149,12 @@ impl CaSpec {
     /// Leaves keyCertSign out of keyUsage.
     pub fn without_cert_sign(mut self) -> Self {
         self.may_sign_certificates = false;
+        self
+    }
+
+    /// Leaves cRLSign out of keyUsage.
+    pub fn without_crl_sign(mut self) -> Self {
+        self.may_sign_crls = false;
         self
     }
 
@@ -214,7 +222,10 @@ impl CaSpec {
         }
 
         let mut usage = KeyUsage::new();
-        usage.critical().crl_sign();
+        usage.critical();
+        if self.may_sign_crls {
+            usage.crl_sign();
+        }
         if self.may_sign_certificates {
             usage.key_cert_sign();
         }
